@@ -1,0 +1,1 @@
+"""One module a demo; `base` holds what they share."""

@@ -1,0 +1,299 @@
+"""Parameters that refuse bad numbers in plain words, and the labelled widgets that edit them."""
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+import panel as pn
+import panel_material_ui as pmui
+import param
+from panel.custom import JSComponent
+
+from wonderland.theme import html
+
+_SLIDER_STEPS = 2000  # beyond this many values a slider can no longer be aimed
+
+
+def number(value: object, name: str, whole: bool = False, bounds: tuple | None = None) -> float | int:
+    """`value` as a finite number within `bounds`; text that spells one is read.
+
+    Raises
+    ------
+    ValueError
+        With a message that names what was given and the range.
+    """
+    wanted = f"give {'a whole number' if whole else 'a number'}{_reach(bounds)}."
+    if isinstance(value, str):
+        text = value.strip().replace(",", "").replace("−", "-").replace("_", "")
+        try:
+            value = int(text) if whole else float(text)
+        except ValueError:
+            given = f"“{value.strip()[:40]}”" if value.strip() else "empty"
+            raise ValueError(f"{name} is {given}: {wanted}") from None
+    if isinstance(value, bool | np.bool_) or not isinstance(value, int | float | np.integer | np.floating):
+        raise ValueError(f"{name} is {value!r}: {wanted}")
+    if not math.isfinite(value) or (whole and value != int(value)):
+        raise ValueError(f"{name} is {value:g}: {wanted}")
+    low, high = bounds or (None, None)
+    if (low is not None and value < low) or (high is not None and value > high):
+        raise ValueError(f"{name} = {_shown(value)} is out of range: {wanted}")
+    return int(value) if whole else float(value)
+
+
+def _shown(value: float) -> str:
+    return f"{value:,}" if isinstance(value, int) else f"{value:g}"
+
+
+def _reach(bounds: tuple | None) -> str:
+    low, high = bounds or (None, None)
+    if low is not None and high is not None:
+        return f", {_shown(low)}…{_shown(high)}"
+    if low is not None:
+        return f", {_shown(low)} or more"
+    return f", {_shown(high)} or less" if high is not None else ""
+
+
+class Real(param.Number):
+    """A finite real number; text that spells one is accepted."""
+
+    whole = False
+
+    def _validate(self, val: object) -> None:
+        if val is None and self.allow_None:
+            return
+        number(val, self.spoken, self.whole, self.bounds)
+
+    @property
+    def spoken(self) -> str:
+        """The name used in messages: the label, or the attribute's own name."""
+        return self.label or self.name or "value"
+
+    def __set__(self, obj: object, val: object) -> None:
+        if isinstance(val, str):
+            val = number(val, self.spoken, self.whole, self.bounds)
+        super().__set__(obj, val)
+
+
+class Whole(Real, param.Integer):
+    """A whole number; text that spells one is accepted."""
+
+    whole = True
+
+
+class Matrix(param.Array):
+    """A finite matrix of numbers, float64; nested lists are accepted."""
+
+    def _validate(self, val: object) -> None:
+        if val is None and self.allow_None:
+            return
+        name = self.label or self.name or "matrix"
+        try:
+            array = np.asarray(val, dtype=float)
+        except (TypeError, ValueError):
+            raise ValueError(f"{name} holds something that is not a number.") from None
+        if array.ndim != 2 or not array.size:
+            raise ValueError(f"{name} has shape {array.shape}: give a matrix with at least one row and column.")
+        if not np.isfinite(array).all():
+            row, column = np.argwhere(~np.isfinite(array))[0]
+            raise ValueError(
+                f"{name}, row {row + 1}, column {column + 1} is {array[row, column]}: give finite numbers."
+            )
+
+    def __set__(self, obj: object, val: object) -> None:
+        self._validate(val)
+        super().__set__(obj, None if val is None else np.array(val, dtype=float))
+
+
+class MatrixInput(JSComponent):
+    """A matrix as a grid of labelled number boxes.
+
+    Each box sends its text to Python, which answers with the new cells or with an error.
+    """
+
+    cells = param.List(default=[], doc="Rows of formatted numbers, as text.")
+    legend = param.String(default="Matrix", doc="What the grid is called.")
+    prefix = param.String(default="M", doc="Symbol before the row and column in each box's label.")
+
+    _esm = """
+    export function render({ model }) {
+      const field = document.createElement('fieldset')
+      const draw = () => {
+        field.replaceChildren()
+        const legend = document.createElement('legend')
+        legend.textContent = model.legend
+        field.append(legend)
+        const grid = document.createElement('div')
+        grid.className = 'grid'
+        grid.style.gridTemplateColumns = `repeat(${(model.cells[0] || []).length}, minmax(0, 1fr))`
+        model.cells.forEach((row, i) => row.forEach((text, j) => {
+          const box = document.createElement('input')
+          box.value = text
+          box.inputMode = 'decimal'
+          box.autocomplete = 'off'
+          box.setAttribute('aria-label', `${model.prefix} row ${i + 1} column ${j + 1}`)
+          box.onchange = () => model.send_msg({ row: i, column: j, text: box.value })
+          grid.append(box)
+        }))
+        field.append(grid)
+      }
+      draw()
+      model.on('cells', () => {
+        const boxes = field.querySelectorAll('input')
+        const flat = model.cells.flat()
+        if (boxes.length === flat.length) boxes.forEach((box, n) => { box.value = flat[n] })
+        else draw()
+      })
+      return field
+    }
+    """
+
+    _stylesheets = [
+        """
+        :host { max-width: 420px; }
+        fieldset { border: 0; padding: 0; margin: 0; min-width: 0; }
+        legend { font: 500 13px/1.4 Roboto, sans-serif; color: var(--w-muted); padding: 0; margin-bottom: 4px; }
+        .grid { display: grid; gap: 4px; }
+        input { width: 100%; box-sizing: border-box; text-align: right; padding: 5px 6px; border-radius: 4px;
+          font: 13px/1.4 ui-monospace, 'DejaVu Sans Mono', Menlo, Consolas, monospace;
+          font-variant-numeric: tabular-nums;
+          color: var(--w-text); background: var(--w-page); border: 1px solid var(--w-edge); }
+        input:focus-visible { outline: 2px solid var(--w-original); outline-offset: 0; }
+        """
+    ]
+
+    def __init__(self, on_edit: Callable[[int, int, str], None], **params: object) -> None:
+        super().__init__(**params)
+        self._on_edit = on_edit
+
+    def _handle_msg(self, msg: dict) -> None:
+        self._on_edit(int(msg["row"]), int(msg["column"]), str(msg["text"]))
+        self.param.trigger("cells")  # a refused text gives way to the last good one
+
+
+class FieldError(pn.viewable.Viewer):
+    """The message beside a control, announced when it appears."""
+
+    text = param.String(doc="What is wrong, or nothing.")
+
+    def __init__(self, **params: object) -> None:
+        super().__init__(**params)
+        self._pane = html("", "demo", visible=False, css_classes=["field-error"])
+        self.param.watch(self._update_pane, "text")
+
+    def _update_pane(self, *_: object) -> None:
+        self._pane.param.update(object=f'<p role="alert">{self.text}</p>', visible=bool(self.text))
+
+    def __panel__(self) -> pn.pane.HTML:
+        return self._pane
+
+
+def field(owner: param.Parameterized, name: str, *, throttled: bool = False) -> pn.viewable.Viewable:
+    """A labelled widget for one parameter of a demo.
+
+    Sliders for bounded numbers, a text field with its own message for the rest, buttons for few options.
+
+    Parameters
+    ----------
+    owner
+        The demo.
+    name
+        Name of the parameter.
+    throttled
+        Follow a slider only when it is let go: for parameters that are slow to measure.
+    """
+    parameter = owner.param[name]
+    if isinstance(parameter, Matrix):
+        return _matrix_field(owner, name)
+    if isinstance(parameter, Real):
+        low, high = parameter.bounds or (None, None)
+        step = parameter.step or (1 if parameter.whole else 0.1)
+        if low is None or high is None or (high - low) / step > _SLIDER_STEPS:
+            return _text_field(owner, name)
+        kind = pmui.IntSlider if parameter.whole else pmui.FloatSlider
+        return _linked(kind, owner, name, throttled, step=step, margin=(6, 10, 14, 10))
+    if isinstance(parameter, param.Event):
+        return pmui.Button.from_param(
+            parameter, label=parameter.label, variant="outlined", color="primary", margin=(4, 8, 8, 0)
+        )
+    if isinstance(parameter, param.Boolean):
+        return pmui.Switch.from_param(parameter, label=parameter.label, margin=(4, 0))
+    if isinstance(parameter, param.Selector):
+        return pmui.Select.from_param(parameter, size="small", sizing_mode="stretch_width", margin=(8, 0))
+    raise TypeError(f"{type(owner).__name__}.{name} is a {type(parameter).__name__}, which has no widget.")
+
+
+def _linked(
+    kind: type, owner: param.Parameterized, name: str, throttled: bool, **params: object
+) -> pn.viewable.Viewable:
+    if not throttled:
+        return kind.from_param(owner.param[name], sizing_mode="stretch_width", **params)
+    parameter = owner.param[name]
+    low, high = parameter.bounds
+    widget = kind(
+        label=parameter.label,
+        start=low,
+        end=high,
+        value=getattr(owner, name),
+        sizing_mode="stretch_width",
+        **params,
+    )
+    widget.param.watch(lambda event: setattr(owner, name, event.new), "value_throttled")
+    owner.param.watch(lambda event: setattr(widget, "value", event.new), name)
+    return widget
+
+
+def _text_field(owner: param.Parameterized, name: str) -> pn.Column:
+    """A number typed as text, so that every bad input can be answered in words."""
+    parameter = owner.param[name]
+    error = FieldError()
+    box = pmui.TextInput(
+        label=parameter.label,
+        value=_shown(getattr(owner, name)),
+        size="small",
+        sizing_mode="stretch_width",
+        margin=(8, 0, 2, 0),
+    )
+
+    def on_text(event: param.parameterized.Event) -> None:
+        try:
+            setattr(owner, name, event.new)
+        except ValueError as problem:
+            error.text = str(problem)
+            box.error_state = True
+        else:
+            error.text = ""
+            box.error_state = False
+            box.value = _shown(getattr(owner, name))
+
+    def on_value(event: param.parameterized.Event) -> None:
+        box.param.update(value=_shown(event.new), error_state=False)
+        error.text = ""
+
+    box.param.watch(on_text, "value")
+    owner.param.watch(on_value, name)
+    return pn.Column(box, error, sizing_mode="stretch_width", margin=0)
+
+
+def _matrix_field(owner: param.Parameterized, name: str) -> pn.Column:
+    parameter = owner.param[name]
+    error = FieldError()
+
+    def cells() -> list[list[str]]:
+        return [[f"{value:.4g}" for value in row] for row in getattr(owner, name)]
+
+    def on_edit(row: int, column: int, text: str) -> None:
+        label = f"{parameter.label}, row {row + 1}, column {column + 1}"
+        try:
+            matrix = getattr(owner, name).copy()
+            matrix[row, column] = number(text, label, bounds=(-1e6, 1e6))
+            setattr(owner, name, matrix)
+        except ValueError as problem:
+            error.text = str(problem)
+        else:
+            error.text = ""
+
+    grid = MatrixInput(
+        on_edit, cells=cells(), legend=parameter.label, prefix=parameter.label, sizing_mode="stretch_width"
+    )
+    owner.param.watch(lambda _: setattr(grid, "cells", cells()), name)
+    return pn.Column(grid, error, sizing_mode="stretch_width", margin=(6, 0))
