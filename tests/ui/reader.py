@@ -1,0 +1,129 @@
+"""A reader in a real browser: opens the page, moves controls, and reads what is really on screen."""
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from playwright.sync_api import Browser, ConsoleMessage, Locator, Page, Request
+
+_COLUMNS = """mark => {
+  for (const doc of Bokeh.documents) for (const model of doc._all_models.values())
+    if (model.name === mark && model.type === 'ColumnDataSource') {
+      const entries = model.data instanceof Map ? [...model.data] : Object.entries(model.data)
+      const plain = value => ArrayBuffer.isView(value) ? Array.from(value) : value
+      return Object.fromEntries(entries.map(([name, column]) => [name, Array.from(column, plain)]))
+    }
+  return null
+}"""
+
+
+class Reader:
+    """One browser context at one width; it remembers every error and every request to another host."""
+
+    def __init__(self, browser: Browser, server: str, width: int = 1400, height: int = 1000) -> None:
+        self.server = server
+        self.context = browser.new_context(viewport={"width": width, "height": height})
+        self.page: Page = self.context.new_page()
+        self.page.set_default_timeout(20_000)
+        self.errors: list[str] = []
+        self.foreign: list[str] = []
+        self.page.on("console", self._on_console)
+        self.page.on("pageerror", lambda error: self.errors.append(str(error)))
+        self.page.on("request", self._on_request)
+
+    def open(self, query: str = "") -> "Reader":
+        """Go to an address, `"?chapter=3&angle=60"` say, and wait until its chapter is there."""
+        self.page.goto(f"{self.server}/app{query}")
+        self.page.locator("header.chapter h1").wait_for()
+        return self
+
+    def data(self, mark: str) -> dict[str, list[Any]]:
+        """The columns of one mark as the browser holds them."""
+        found = self.wait_for(lambda: self.page.evaluate(_COLUMNS, mark), f"mark {mark!r}")
+        return found
+
+    def column(self, mark: str, name: str) -> np.ndarray:
+        """One numeric column of one mark."""
+        return np.array(self.data(mark)[name], dtype=float)
+
+    def expect_column(self, mark: str, name: str, values: Any, atol: float = 1e-9) -> None:
+        """Wait until a mark's column holds these values; fail with what it holds instead."""
+        wanted = np.asarray(values, dtype=float)
+
+        def there() -> bool:
+            got = self.column(mark, name)
+            return got.shape == wanted.shape and bool(np.allclose(got, wanted, rtol=1e-6, atol=atol))
+
+        try:
+            self.wait_for(there, f"{mark}.{name}")
+        except AssertionError:
+            raise AssertionError(f"{mark}.{name} is {self.column(mark, name)}, not {wanted}") from None
+
+    def readout(self, label: str) -> str:
+        """The value that stands under the picture beside this label."""
+        return (
+            self.page.locator(".readouts div", has=self.page.get_by_text(label, exact=True)).locator("dd").inner_text()
+        )
+
+    def expect_readout(self, label: str, value: str) -> None:
+        """Wait until a readout says this."""
+        try:
+            self.wait_for(lambda: self.readout(label) == value, label)
+        except AssertionError:
+            raise AssertionError(f"{label!r} reads {self.readout(label)!r}, not {value!r}") from None
+
+    def slider(self, label: str) -> Locator:
+        """The slider with that label."""
+        return self.page.get_by_role("slider", name=label, exact=True)
+
+    def nudge(self, label: str, key: str = "ArrowRight", times: int = 1) -> None:
+        """Move a slider by keyboard."""
+        self.slider(label).focus()
+        for _ in range(times):
+            self.page.keyboard.press(key)
+
+    def choose(self, label: str, option: str) -> None:
+        """Choose an option of a select by keyboard or mouse."""
+        self.page.get_by_role("combobox", name=label).click()
+        self.page.get_by_role("menuitem", name=option, exact=True).click()
+
+    def type(self, label: str, text: str) -> None:
+        """Type into a labelled text field and leave it."""
+        box = self.page.get_by_role("textbox", name=label, exact=True)
+        box.fill(text)
+        box.press("Enter")
+        box.blur()
+
+    def press(self, label: str) -> None:
+        """Press a button."""
+        self.page.get_by_role("button", name=label, exact=True).click()
+
+    def alert(self) -> str:
+        """The text of the error that is shown."""
+        alert = self.page.get_by_role("alert").filter(has_text=" ").first
+        alert.wait_for()
+        return alert.inner_text()
+
+    def wait_for(self, ready: Callable[[], Any], what: str, timeout: float = 15.0) -> Any:
+        """Wait until `ready()` is truthy and return it."""
+        end = time.monotonic() + timeout
+        while time.monotonic() < end:
+            if found := ready():
+                return found
+            self.page.wait_for_timeout(40)
+        raise AssertionError(f"{what} did not come within {timeout:g} s")
+
+    def close(self) -> None:
+        """Leave, and fail if the page made an error or asked another host."""
+        self.context.close()
+        assert not self.errors, self.errors
+        assert not self.foreign, self.foreign
+
+    def _on_console(self, message: ConsoleMessage) -> None:
+        if message.type == "error":
+            self.errors.append(message.text)
+
+    def _on_request(self, request: Request) -> None:
+        if not request.url.startswith((self.server, "data:", "blob:")):
+            self.foreign.append(request.url)

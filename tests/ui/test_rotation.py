@@ -1,0 +1,59 @@
+"""Chapter 3 in a browser."""
+
+import numpy as np
+from scipy.spatial.distance import pdist
+
+from tests.ui.reader import Reader
+from wonderland.demos.rotation import cloud
+
+
+def turned(degrees: float) -> np.ndarray:
+    angle = np.deg2rad(degrees)
+    return cloud() @ np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]])
+
+
+def test_the_slider_turns_the_cloud(reader: Reader) -> None:
+    reader.open("?chapter=3&angle=60")
+    reader.expect_column("after", "x", turned(60)[:, 0])
+    reader.nudge("Angle in degrees", "ArrowRight", times=3)
+    reader.expect_column("after", "x", turned(63)[:, 0])
+    reader.expect_column("after", "y", turned(63)[:, 1])
+    distance = f"{pdist(cloud())[0]:.6f}"
+    reader.expect_readout("dashed pair, after", distance)
+    assert "angle=63" in reader.page.url
+
+
+def test_shear_changes_distances(reader: Reader) -> None:
+    reader.open("?chapter=3")
+    reader.choose("Map", "shear")
+    sheared = cloud() @ np.array([[1, 0], [0.5, 1]])
+    reader.expect_column("after", "x", sheared[:, 0])
+    reader.expect_readout("dashed pair, after", f"{pdist(sheared)[0]:.6f}")
+    reader.nudge("Shear or stretch", "ArrowLeft", times=5)
+    reader.expect_column("after", "x", cloud()[:, 0])
+
+
+def test_the_picture_itself_turns(reader: Reader) -> None:
+    reader.open("?chapter=3&angle=0")
+    reader.expect_column("after", "x", cloud()[:, 0])
+    box = reader.page.locator(".bk-Canvas").nth(1)
+    box.scroll_into_view_if_needed()
+    frame = box.bounding_box()
+    middle = frame["x"] + frame["width"] / 2, frame["y"] + frame["height"] / 2
+    reader.page.mouse.move(middle[0] + 80, middle[1])
+    reader.page.mouse.down()
+    for step in range(1, 21):
+        angle = np.deg2rad(step * 3)
+        reader.page.mouse.move(middle[0] + 80 * np.cos(angle), middle[1] - 80 * np.sin(angle))
+    reader.page.mouse.up()
+    angle = reader.wait_for(lambda: int(reader.slider("Angle in degrees").input_value()), "a new angle")
+    assert 50 <= angle <= 70
+    reader.expect_column("after", "x", turned(angle)[:, 0])
+    assert f"angle={angle}" in reader.page.url
+
+
+def test_reset_goes_back(reader: Reader) -> None:
+    reader.open("?chapter=3&angle=200&map=reflection")
+    reader.press("Reset")
+    reader.expect_column("after", "x", turned(45)[:, 0])
+    reader.wait_for(lambda: reader.page.url.endswith("?chapter=3"), "the plain address")
