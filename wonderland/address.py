@@ -1,0 +1,155 @@
+"""The page's address: which chapter, and the state of its demo.
+
+`?chapter=3&angle=120&map=shear` says all of it; parameters at their defaults are left out.
+"""
+
+from urllib.parse import parse_qsl, urlencode
+
+import numpy as np
+import param
+from panel.custom import JSComponent
+
+from wonderland.demos.base import Demo
+from wonderland.demos.fields import Matrix
+
+NARROW = 1000
+"""Pixels below which the sidebar lies over the text instead of beside it."""
+LONGEST = 8000
+"""Characters of an address that are read; more is refused."""
+
+
+class Address(JSComponent):
+    """Keeps `search` and the browser's address bar the same, and follows links to chapters in place.
+
+    A new chapter is a new entry of the browser's history; a demo's state replaces the present entry.
+    """
+
+    search = param.String(default="", doc="The address from its question mark on.")
+    heading = param.String(default="", doc="Title of the browser's tab.")
+
+    narrow = param.Boolean(default=False, doc="The window is too narrow for a sidebar beside the text.")
+    turns = param.Integer(default=0, doc="How many links to chapters were followed.")
+
+    _esm = """
+    export function render({ model }) {
+      const chapter = (search) => new URLSearchParams(search).get('chapter') || '0'
+      const top = () => {
+        const find = (root) => {
+          const hit = root.querySelector('.main-content')
+          if (hit) return hit
+          const hosts = [...root.querySelectorAll('*')].filter((el) => el.shadowRoot)
+          return hosts.reduce((found, el) => found ?? find(el.shadowRoot), null)
+        }
+        find(document)?.scrollTo(0, 0)
+      }
+      const onClick = (event) => {
+        if (event.defaultPrevented || event.button) return
+        if (event.ctrlKey || event.metaKey || event.shiftKey || event.altKey) return
+        const link = event.composedPath().find((node) => node.tagName === 'A')
+        const href = link?.getAttribute('href')
+        if (!href?.startsWith('?chapter=')) return
+        event.preventDefault()
+        if (href !== window.location.search) model.search = href
+        model.turns += 1
+        top()
+      }
+      const onPop = () => { model.search = window.location.search }
+      document.addEventListener('click', onClick)
+      window.addEventListener('popstate', onPop)
+      model.on('search', () => {
+        if (window.location.search === model.search) return
+        const turned = chapter(window.location.search) !== chapter(model.search)
+        const url = window.location.pathname + model.search
+        window.history[turned ? 'pushState' : 'replaceState']({}, '', url)
+      })
+      const name = () => { if (model.heading) document.title = model.heading }
+      model.on('heading', () => { name(); top() })
+      model.on('remove', () => {
+        document.removeEventListener('click', onClick)
+        window.removeEventListener('popstate', onPop)
+      })
+      name()
+      const query = window.matchMedia('(max-width: %dpx)')
+      const measure = () => { model.narrow = query.matches }
+      query.addEventListener('change', measure)
+      measure()
+      const empty = document.createElement('div')
+      empty.hidden = true
+      return empty
+    }
+    """.replace("%d", str(NARROW - 1))
+
+
+def encode(chapter: int, demo: Demo | None) -> str:
+    """The address of a chapter with its demo's state, from the question mark on."""
+    return "?" + urlencode({"chapter": chapter, **(_changed(demo) if demo else {})})
+
+
+def decode(search: str) -> tuple[int, dict[str, str], list[str]]:
+    """Read an address.
+
+    Returns
+    -------
+    chapter, state, problems
+        The chapter's number, the demo's parameters as text, and what could not be read, in words.
+    """
+    if len(search) > LONGEST:
+        return (
+            0,
+            {},
+            [f"The address has {len(search):,} characters; at most {LONGEST:,} are read. Here is the start."],
+        )
+    state = dict(parse_qsl(search.lstrip("?"), keep_blank_values=True))
+    text = state.pop("chapter", "0")
+    if not (text.isascii() and text.isdigit() and int(text) <= 13):
+        return 0, {}, [f"The address asks for chapter “{text}”; there are 1…13. Here is the opening."]
+    return int(text), state, []
+
+
+def apply(demo: Demo, state: dict[str, str]) -> list[str]:
+    """Set a demo's parameters from an address; what cannot be set stays as it was and is reported in words."""
+    problems = []
+    for name, text in state.items():
+        if name not in demo.state_names() or isinstance(demo.param[name], param.Event):
+            problems.append(f"“{name}” is no control of {demo.title}; it is ignored.")
+            continue
+        try:
+            setattr(demo, name, _value(demo.param[name], text))
+        except ValueError as problem:
+            problems.append(f"From the address: {problem}")
+    return problems
+
+
+def _changed(demo: Demo) -> dict[str, str]:
+    changed = {}
+    for name in demo.state_names():
+        parameter, value = demo.param[name], getattr(demo, name)
+        if isinstance(parameter, param.Event) or np.array_equal(value, parameter.default):
+            continue
+        changed[name] = _text(value)
+    return changed
+
+
+def _text(value: object) -> str:
+    if isinstance(value, np.ndarray):
+        return ";".join(",".join(f"{cell:.6g}" for cell in row) for row in value)
+    return f"{value:.6g}" if isinstance(value, float) else str(value)
+
+
+def _value(parameter: param.Parameter, text: str) -> object:
+    if isinstance(parameter, Matrix):
+        try:
+            rows = [[float(cell) for cell in row.split(",")] for row in text.split(";")]
+            return np.array(rows)
+        except ValueError:
+            raise ValueError(f"{parameter.label} is “{text[:60]}”: give rows like 1,0;0,1.") from None
+    if isinstance(parameter, param.Boolean):
+        if text not in ("True", "False"):
+            raise ValueError(f"{parameter.label} is “{text[:60]}”: give True or False.")
+        return text == "True"
+    if isinstance(parameter, param.Selector):
+        for value in parameter.objects:
+            if str(value) == text:
+                return value
+        raise ValueError(f"{parameter.label} is “{text[:60]}”: give one of {', '.join(map(str, parameter.objects))}.")
+    return text

@@ -1,0 +1,232 @@
+"""The chapters and their demos as one page: contents at the side, one chapter at a time on screen."""
+
+import html as _html
+
+import panel as pn
+import panel_material_ui as pmui
+import param
+
+import wonderland
+from wonderland import address, ledger
+from wonderland.demos.base import Demo
+from wonderland.prose import Chapter, chapters
+from wonderland.theme import DARK, LIGHT, SANS, Assets, html
+
+TITLE = "Down the Orthogonal Rabbit Hole"
+LEVELS = {1: "The Surface", 2: "Deeper Down", 3: "The Wonderland"}
+
+_FONT = """
+@font-face { font-family: 'Wonderland Math'; font-display: block;
+  src: url(components/wonderland.theme/Assets/_css/%s) format('woff2'); }
+"""
+_MAIN = """
+:host { width: 100%; max-width: 72rem; box-sizing: border-box; padding: 0 44px; margin: 0 auto !important; }
+@media (max-width: 900px) { :host { padding: 0 26px; } }
+@media (max-width: 600px) { :host { padding: 0 16px; } }
+"""
+
+
+class Document(pn.viewable.Viewer):
+    """One reader's page.
+
+    A chapter is built when it is first opened; its demo then lives as long as the session, so going back finds it as
+    it was left.
+    """
+
+    chapter = param.Integer(default=0, bounds=(0, 13), doc="Number of the chapter on screen; 0 is the opening.")
+
+    def __init__(self, search: str = "", dark: bool = True, narrow: bool = False) -> None:
+        super().__init__()
+        self.demos: dict[str, Demo] = {}
+        self._dark = dark
+        self._address = address.Address(search=search, narrow=narrow)
+        self._sidebar = html("", "sidebar")
+        self._main = pn.Column(sizing_mode="stretch_width", margin=0, stylesheets=[_MAIN])
+        self._page = self._make_page()
+        self._go(search)
+        self._address.param.watch(self._on_address, "search")
+        self._address.param.watch(self._update_sidebar, ["narrow", "turns"])
+        self._page.param.watch(self._on_theme, "dark_theme")
+
+    def __panel__(self) -> pmui.Page:
+        return self._page
+
+    @property
+    def page(self) -> pmui.Page:
+        """The template, ready to be served."""
+        return self._page
+
+    def demo(self, name: str) -> Demo:
+        """The session's own demo of that class, made on first use."""
+        if name not in self.demos:
+            demo = getattr(wonderland, name)(dark=self._dark)
+            demo.param.watch(self._on_state, demo.state_names())
+            self.demos[name] = demo
+        return self.demos[name]
+
+    # Address → page
+
+    def _go(self, search: str) -> None:
+        number, state, problems = address.decode(search)
+        self.chapter = number
+        demo = self._demo_of(number)
+        if demo:
+            with param.parameterized.batch_call_watchers(demo):
+                demo.reset()
+                problems += address.apply(demo, state)
+        self._show(problems)
+
+    def _on_address(self, event: param.parameterized.Event) -> None:
+        number, state, _ = address.decode(event.new)
+        demo = self._demo_of(number)
+        if number != self.chapter and demo and not state:
+            self.chapter = number  # a plain link finds the demo as it was left
+            self._show([])
+        elif event.new != address.encode(self.chapter, self._demo_of(self.chapter)):
+            self._go(event.new)
+
+    # Page → address
+
+    def _on_state(self, *_: object) -> None:
+        self._address.search = address.encode(self.chapter, self._demo_of(self.chapter))
+
+    def _demo_of(self, number: int) -> Demo | None:
+        for kind, name in chapters()[number].parts:
+            if kind == "demo":
+                return self.demo(name)
+        return None
+
+    def _on_theme(self, event: param.parameterized.Event) -> None:
+        self._dark = event.new
+        for demo in self.demos.values():
+            demo.dark = event.new
+
+    def _update_sidebar(self, *_: object) -> None:
+        self._page.sidebar_open = not self._address.narrow
+
+    # One chapter
+
+    def _show(self, problems: list[str]) -> None:
+        chapter = chapters()[self.chapter]
+        pieces: list[pn.viewable.Viewable] = [self._header(chapter)]
+        if problems:
+            notices = "".join(f'<p class="notice" role="alert">{_html.escape(text)}</p>' for text in problems)
+            pieces.append(html(notices, "prose"))
+        for kind, content in chapter.parts:
+            pieces.append(self._part(kind, content))
+        pieces.append(html(_turn(self.chapter), "prose"))
+        self._main.objects = pieces
+        self._sidebar.object = _sidebar_html(self.chapter)
+        self._address.heading = f"{chapter.title} · {TITLE}" if chapter.number else TITLE
+        self._address.search = address.encode(self.chapter, self._demo_of(self.chapter)) if self.chapter else ""
+        demo = self._demo_of(self.chapter)
+        if demo:
+            demo.on_shown()
+
+    def _part(self, kind: str, content: str) -> pn.viewable.Viewable:
+        if kind == "html":
+            return html(f'<div class="prose">{content}</div>', "prose")
+        if kind == "demo":
+            return pn.Column(self.demo(content), sizing_mode="stretch_width", margin=(10, 0, 34, 0))
+        if kind == "contents":
+            return html(f'<div class="contents">{_contents()}</div>', "prose", margin=(0, 0, 20, 0))
+        return getattr(ledger, kind)(self)
+
+    def _header(self, chapter: Chapter) -> pn.pane.HTML:
+        number = f"{LEVELS[chapter.level]} · Chapter {chapter.number}" if chapter.number else ""
+        promise = f'<p class="promise">{chapter.promise}</p>' if chapter.number else ""
+        return html(
+            f'<header class="chapter"><div class="motif">{chapter.motif}</div><div><p class="number">{number}</p>'
+            f'<h1>{chapter.title}</h1><p class="subtitle">{chapter.subtitle}</p></div>{promise}</header>',
+            "prose",
+        )
+
+    def _make_page(self) -> pmui.Page:
+        def mode(ink, name: str) -> dict:
+            return {
+                "palette": {
+                    "mode": name,
+                    "primary": {"main": ink.original},
+                    "error": {"main": ink.critical},
+                    "background": {"default": ink.page, "paper": ink.page},
+                    "text": {"primary": ink.text, "secondary": ink.muted},
+                    "divider": ink.edge,
+                },
+                "typography": {"fontFamily": SANS, "button": {"textTransform": "none"}},
+            }
+
+        variables = {
+            "&.mui-dark": DARK.variables(),
+            "&.mui-light": LIGHT.variables(),
+            "& .header": {
+                "backgroundColor": "var(--w-page)",
+                "backgroundImage": "none",
+                "color": "var(--w-text)",
+                "boxShadow": "none",
+                "borderBottom": "1px solid var(--w-edge)",
+            },
+            "& .title": {"color": "var(--w-text)", "fontSize": "18px", "fontWeight": 500},
+            "& .sidebar": {"backgroundColor": "var(--w-page)", "borderRight": "1px solid var(--w-edge)"},
+            "& .main": {"backgroundColor": "var(--w-page)"},
+            "@media (prefers-reduced-motion: reduce)": {
+                "& *": {"transition": "none !important", "animation": "none !important"}
+            },
+        }
+        return pmui.Page(
+            title=TITLE,
+            main=[self._main, self._address],
+            sidebar=[self._sidebar],
+            sidebar_width=290,
+            sidebar_resizable=False,
+            sidebar_open=not self._address.narrow,
+            dark_theme=self._dark,
+            theme_config={
+                "dark": mode(DARK, "dark"),
+                "light": mode(LIGHT, "light"),
+                "breakpoints": {"values": {"xs": 0, "sm": address.NARROW, "md": 1100, "lg": 1280, "xl": 1600}},
+            },
+            sx=variables,
+            raw_css=[_FONT % Assets._css[0]],
+            site_url="?chapter=0",
+            meta_description="Orthogonal fine-tuning, explained by experiments you run yourself.",
+        )
+
+
+def _sidebar_html(current: int) -> str:
+    def link(chapter: Chapter) -> str:
+        here = ' aria-current="page"' if chapter.number == current else ""
+        number = chapter.number or ""
+        return f'<li><a href="?chapter={chapter.number}"{here}><span>{number}</span>{chapter.title}</a></li>'
+
+    opening, *rest = chapters()
+    blocks = [f"<ol>{link(opening)}</ol>"]
+    for level, name in LEVELS.items():
+        items = "".join(link(chapter) for chapter in rest if chapter.level == level)
+        blocks.append(f"<p>{name}</p><ol>{items}</ol>")
+    return f'<nav aria-label="Chapters">{"".join(blocks)}</nav>'
+
+
+def _contents() -> str:
+    def item(chapter: Chapter) -> str:
+        return (
+            f'<li><span>{chapter.number}</span><div><a href="?chapter={chapter.number}">{chapter.title}</a>'
+            f"<small>{chapter.subtitle}</small></div></li>"
+        )
+
+    def column(level: int, name: str) -> str:
+        items = "".join(item(chapter) for chapter in chapters()[1:] if chapter.level == level)
+        return f"<section><h3>{name}</h3><ol>{items}</ol></section>"
+
+    return "".join(column(level, name) for level, name in LEVELS.items())
+
+
+def _turn(current: int) -> str:
+    """Links to the chapters before and after."""
+
+    def link(number: int, label: str, relation: str) -> str:
+        chapter = chapters()[number]
+        return f'<a rel="{relation}" href="?chapter={number}"><small>{label}</small>{chapter.title}</a>'
+
+    before = link(current - 1, "Previous", "prev") if current else ""
+    after = link(current + 1, "Next", "next") if current + 1 < len(chapters()) else ""
+    return f'<nav class="turn" aria-label="Previous and next chapter">{before}{after}</nav>'
