@@ -16,9 +16,8 @@ from mdit_py_plugins.dollarmath import dollarmath_plugin
 _SLOT = re.compile(r"^\[\[(demo \w+|claims|contents|ledger|comparison)\]\]$", re.MULTILINE)
 _NOTE = re.compile(r"^\[\[note\]\] (.+)$", re.MULTILINE)
 # A formula and the punctuation that touches it stay on one line.
-_TOUCHING = re.compile(
-    r"[(“]?<math\b(?:(?!</math>).)*</math>[.,;:)’”?!]+|[(“]<math\b(?:(?!</math>).)*</math>", re.DOTALL
-)
+_FORMULA = r'<span class="math inline">(?:(?!</math>).)*</math></span>'
+_TOUCHING = re.compile(rf"[(“]?{_FORMULA}[.,;:)’”?!]+|[(“]{_FORMULA}", re.DOTALL)
 _KEYS = {"title", "subtitle", "level", "motif", "promise"}
 
 

@@ -1,0 +1,104 @@
+"""What every demo shares."""
+
+import inspect
+
+import numpy as np
+import pytest
+from bokeh.models import Plot
+
+import wonderland
+from wonderland.demos.base import Demo
+from wonderland.demos.rotation import RotationDemo
+from wonderland.theme import DARK, LIGHT
+
+DEMOS = [getattr(wonderland, name) for name in wonderland.__all__]
+
+
+@pytest.mark.parametrize("kind", DEMOS, ids=lambda kind: kind.__name__)
+class TestEveryDemo:
+    def test_it_explains_itself(self, kind: type[Demo]) -> None:
+        assert kind.title
+        assert kind.__doc__.strip().splitlines()[0].endswith(".")
+        for name in kind.state_names():
+            assert kind.param[name].doc, name
+            assert kind.param[name].label, name
+
+    def test_it_measures_at_once_and_says_so_in_words(self, kind: type[Demo]) -> None:
+        demo = kind()
+        assert demo.problem == ""
+        assert len(demo.describe(demo.result)) > 40
+        assert all(readout.value for readout in demo.readouts(demo.result))
+
+    def test_controls_and_axes_are_parameters(self, kind: type[Demo]) -> None:
+        names = kind.state_names()
+        assert set(kind.controls) | set(kind.more) | set(kind.axes) <= set(names)
+        assert set(kind.throttled) <= {*kind.controls, *kind.more}
+
+    def test_marks_keep_their_structure(self, kind: type[Demo]) -> None:
+        demo = kind()
+        marks = demo.marks(demo.result)
+        for columns in marks.values():
+            assert len({len(column) for column in columns.values()}) <= 1
+
+    def test_two_instances_share_nothing(self, kind: type[Demo]) -> None:
+        one, two = kind(), kind()
+        assert one.__panel__() is one.__panel__()
+        assert one.__panel__() is not two.__panel__()
+        for name in kind.state_names():
+            value = getattr(one, name)
+            if isinstance(value, np.ndarray):
+                assert value is not getattr(two, name)
+
+
+def test_the_card_is_fed_in_place() -> None:
+    demo = RotationDemo(dark=True)
+    card = demo.__panel__()
+    root = card.get_root()
+    figures = list(root.select({"type": Plot}))
+    sources = {source.name: source for source in root.select({"name": "after"})}
+    demo.angle = 90
+    np.testing.assert_allclose(sources["after"].data["x"], -demo.result.before[:, 1], atol=1e-12)
+    assert list(root.select({"type": Plot})) == figures
+
+
+def test_a_theme_switch_redraws_in_the_other_palette_and_keeps_the_state() -> None:
+    demo = RotationDemo(dark=True, angle=120)
+    card = demo.__panel__()
+    card.get_root()
+    assert card.styles == DARK.variables()
+    panes = list(demo._pictures)
+    demo.dark = False
+    assert card.styles == LIGHT.variables()
+    assert list(demo._pictures) == panes
+    assert demo.angle == 120
+
+
+def test_reset_returns_to_the_defaults() -> None:
+    demo = RotationDemo(map="shear", angle=3, amount=-1)
+    demo.reset()
+    assert (demo.map, demo.angle, demo.amount) == ("rotation", 45, 0.5)
+
+
+def test_what_cannot_be_measured_leaves_the_last_good_result() -> None:
+    class Fragile(RotationDemo):
+        """A map that refuses one angle."""
+
+        def measure(self) -> object:
+            if self.angle == 13:
+                raise ValueError("Angle 13 brings bad luck: choose another.")
+            return super().measure()
+
+    demo = Fragile()
+    demo.__panel__()
+    good = demo.result
+    demo.angle = 13
+    assert demo.result is good
+    assert demo.problem.startswith("Angle 13")
+    demo.angle = 14
+    assert demo.problem == ""
+
+
+def test_the_code_on_show_is_the_code_that_ran() -> None:
+    for kind in DEMOS:
+        for function in kind.code:
+            assert inspect.getsource(function)

@@ -1,0 +1,93 @@
+"""Parameters that refuse bad numbers in plain words."""
+
+import re
+
+import numpy as np
+import param
+import pytest
+
+from wonderland.demos.fields import Matrix, Real, Whole, field
+
+
+class Thing(param.Parameterized):
+    share = Real(default=0.5, bounds=(0, 1), label="Share kept")
+    count = Whole(default=3, bounds=(1, 10**12), label="Features")
+    matrix = Matrix(default=np.eye(2), label="W")
+    free = Real(default=1.0, label="Scale")
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("share", float("nan"), "Share kept is nan: give a number, 0…1."),
+        ("share", float("inf"), "Share kept is inf"),
+        ("share", "", "Share kept is empty"),
+        ("share", "tea", "Share kept is “tea”"),
+        ("share", -0.1, "Share kept = -0.1 is out of range: give a number, 0…1."),
+        ("share", True, "Share kept is True"),
+        ("share", None, "Share kept is None"),
+        ("share", [1], "Share kept is"),
+        ("count", 0, "Features = 0 is out of range: give a whole number, 1…1,000,000,000,000."),
+        ("count", 10**13, "Features = 10,000,000,000,000 is out of range"),
+        ("count", 2.5, "Features is 2.5: give a whole number"),
+        ("count", "2.5", "Features is “2.5”"),
+        ("count", np.nan, "Features is nan"),
+        ("matrix", [[1, np.nan]], "W, row 1, column 2 is nan"),
+        ("matrix", [[1], [np.inf]], "W, row 2, column 1 is inf"),
+        ("matrix", [1, 2], "W has shape (2,)"),
+        ("matrix", [], "W has shape (0,)"),
+        ("matrix", [["a"]], "W holds something that is not a number"),
+    ],
+)
+def test_bad_values_are_refused_by_name(name: str, value: object, message: str) -> None:
+    thing = Thing()
+    before = getattr(thing, name)
+    with pytest.raises(ValueError, match=re.escape(message)):
+        setattr(thing, name, value)
+    np.testing.assert_array_equal(getattr(thing, name), before)
+
+
+def test_text_that_spells_a_number_is_read() -> None:
+    thing = Thing(count="12,288", share=" .25 ", free="−2e3")
+    assert (thing.count, thing.share, thing.free) == (12_288, 0.25, -2000)
+    assert isinstance(thing.count, int)
+
+
+def test_matrices_are_copied() -> None:
+    given = np.ones((2, 3))
+    thing = Thing(matrix=given)
+    given[0, 0] = 7
+    assert thing.matrix[0, 0] == 1
+
+
+def test_a_text_field_keeps_the_last_good_value_and_says_why() -> None:
+    thing = Thing()
+    column = field(thing, "count")
+    box, error = column[0], column[1]
+    box.value = "a dozen"
+    assert thing.count == 3
+    assert box.error_state
+    shown = error.__panel__() if hasattr(error, "__panel__") else error
+    assert "Features is “a dozen”" in shown.object
+    box.value = "12"
+    assert thing.count == 12
+    assert not box.error_state
+    assert not shown.visible
+
+
+def test_a_slider_follows_only_when_let_go_if_asked() -> None:
+    thing = Thing()
+    slider = field(thing, "share", throttled=True)
+    slider.value = 0.7
+    assert thing.share == 0.5
+    with param.edit_constant(slider):
+        slider.value_throttled = 0.7
+    assert thing.share == 0.7
+    thing.share = 0.1
+    assert slider.value == 0.1
+
+
+def test_every_widget_is_labelled() -> None:
+    thing = Thing()
+    assert field(thing, "share").label == "Share kept"
+    assert field(thing, "matrix")[0].legend == "W"

@@ -1,0 +1,144 @@
+"""The page as a whole, in a browser."""
+
+from collections.abc import Callable
+
+import pytest
+
+from tests.ui.reader import Reader
+from wonderland.prose import chapters
+
+NUMBERS = range(14)
+_OVERFLOW = """() => {
+  const wide = []
+  const look = (root) => { for (const el of root.querySelectorAll('*')) {
+    if (el.classList.contains('main-content') && el.scrollWidth > el.clientWidth + 1) wide.push(el.scrollWidth)
+    if (el.shadowRoot) look(el.shadowRoot) } }
+  look(document)
+  if (document.documentElement.scrollWidth > window.innerWidth) wide.push(document.documentElement.scrollWidth)
+  return wide
+}"""
+
+
+def heading(reader: Reader) -> str:
+    return reader.page.locator("header.chapter h1").inner_text()
+
+
+@pytest.mark.parametrize("number", NUMBERS)
+def test_every_chapter_opens_with_its_mathematics_laid_out(reader: Reader, number: int) -> None:
+    reader.open(f"?chapter={number}")
+    assert heading(reader) == chapters()[number].title
+    formulas = reader.page.locator("math")
+    written = sum(text.count("<math") for kind, text in chapters()[number].parts if kind == "html")
+    assert formulas.count() == written
+    heights = formulas.evaluate_all("all => all.map(one => one.getBoundingClientRect().height)")
+    assert all(height > 5 for height in heights)
+    prose = " ".join(reader.page.locator(".prose").all_inner_texts())
+    assert "$" not in prose
+    assert "\\" not in reader.page.locator(".prose p").first.inner_text()
+
+
+@pytest.mark.parametrize("width", [1400, 768, 390])
+def test_nothing_overflows_sideways(new_reader: Callable[..., Reader], width: int) -> None:
+    reader = new_reader(width, 900)
+    for number in NUMBERS:
+        reader.open(f"?chapter={number}")
+        reader.page.wait_for_timeout(300)
+        assert reader.page.evaluate(_OVERFLOW) == [], f"chapter {number} at {width} px"
+
+
+def test_it_is_dark_and_turns_light_without_losing_state(reader: Reader) -> None:
+    reader.open("?chapter=3&angle=100")
+    before = reader.column("after", "x")
+    background = "e => getComputedStyle(e).backgroundColor"
+    main = reader.page.locator("main")
+    assert main.evaluate(background) == "rgb(13, 13, 15)"
+    reader.press("Toggle theme")
+    reader.wait_for(lambda: main.evaluate(background) == "rgb(250, 248, 243)", "the light theme")
+    reader.expect_column("after", "x", before)
+    assert "angle=100" in reader.page.url
+    reader.nudge("Angle in degrees")
+    reader.wait_for(lambda: "angle=101" in reader.page.url, "the next degree")
+
+
+def test_next_previous_contents_and_history(reader: Reader) -> None:
+    reader.open()
+    reader.page.get_by_role("link", name="Next Through the Looking Glass").click()
+    reader.wait_for(lambda: heading(reader) == chapters()[1].title, "chapter 1")
+    assert reader.page.url.endswith("?chapter=1")
+    contents = reader.page.get_by_role("navigation", name="Chapters")
+    contents.get_by_role("link", name=chapters()[3].title).focus()
+    reader.page.keyboard.press("Enter")
+    reader.wait_for(lambda: heading(reader) == chapters()[3].title, "chapter 3")
+    assert contents.locator("[aria-current=page]").inner_text().endswith(chapters()[3].title)
+    reader.nudge("Angle in degrees", times=2)
+    reader.wait_for(lambda: "angle=47" in reader.page.url, "47 degrees")
+    reader.page.get_by_role("link", name="Previous The Queen’s Matrix Garden").click()
+    reader.wait_for(lambda: heading(reader) == chapters()[2].title, "chapter 2")
+    reader.page.go_back()
+    reader.wait_for(lambda: heading(reader) == chapters()[3].title, "chapter 3 again")
+    assert reader.slider("Angle in degrees").input_value() == "47"
+
+
+def test_a_copied_address_restores_the_state(new_reader: Callable[..., Reader]) -> None:
+    first = new_reader().open("?chapter=3")
+    first.choose("Map", "reflection")
+    first.nudge("Angle in degrees", "ArrowLeft", times=5)
+    first.wait_for(lambda: "angle=40" in first.page.url and "map=reflection" in first.page.url, "the address")
+    second = new_reader().open("?" + first.page.url.split("?")[1])
+    second.expect_column("after", "x", first.column("after", "x"))
+    assert second.slider("Angle in degrees").input_value() == "40"
+
+
+def test_two_visitors_do_not_share_state(new_reader: Callable[..., Reader]) -> None:
+    one, two = new_reader().open("?chapter=3"), new_reader().open("?chapter=3")
+    before = two.column("after", "x")
+    one.nudge("Angle in degrees", times=10)
+    one.wait_for(lambda: "angle=55" in one.page.url, "55 degrees")
+    two.page.wait_for_timeout(300)
+    assert two.slider("Angle in degrees").input_value() == "45"
+    two.expect_column("after", "x", before)
+
+
+@pytest.mark.parametrize(
+    ("query", "message"),
+    [
+        ("?chapter=99", "chapter “99”"),
+        ("?chapter=-1", "chapter “-1”"),
+        ("?chapter=Alice", "chapter “Alice”"),
+        ("?chapter=3&angle=nan", "Angle in degrees is “nan”"),
+        ("?chapter=3&angle=400", "Angle in degrees = 400 is out of range"),
+        ("?chapter=3&angle=", "Angle in degrees is empty"),
+        ("?chapter=3&map=teapot", "Map is “teapot”"),
+        ("?chapter=3&cheshire=cat", "“cheshire” is no control"),
+        ("?chapter=3&map=<script>alert(1)</script>", "Map is “<script>"),
+    ],
+)
+def test_a_bad_address_is_answered_in_words(reader: Reader, query: str, message: str) -> None:
+    reader.open(query)
+    assert message in reader.alert()
+    assert heading(reader) == (chapters()[3].title if "chapter=3" in query else chapters()[0].title)
+
+
+@pytest.mark.parametrize("number", NUMBERS)
+def test_every_control_has_a_name_and_every_picture_its_words(reader: Reader, number: int) -> None:
+    reader.open(f"?chapter={number}")
+    tree = reader.page.locator("main").aria_snapshot()
+    unnamed = [
+        line for line in tree.splitlines() if line.strip() in {"- slider", "- textbox", "- combobox", "- switch"}
+    ]
+    assert not unnamed, tree
+    if reader.page.locator(".demo").count():
+        reader.page.locator(".bk-Canvas").first.wait_for()
+        words = reader.page.locator(".described").first.get_attribute("aria-label")
+        assert len(words) > 40
+        assert any(character.isdigit() for character in words)
+
+
+def test_a_phone_starts_with_the_contents_closed(new_reader: Callable[..., Reader]) -> None:
+    reader = new_reader(390, 844).open("?chapter=3")
+    link = reader.page.get_by_role("link", name=chapters()[4].title)
+    reader.wait_for(lambda: not reader.page.locator("nav ol").first.is_visible(), "a closed drawer")
+    reader.press("Open drawer")
+    link.first.click()
+    reader.wait_for(lambda: heading(reader) == chapters()[4].title, "chapter 4")
+    reader.wait_for(lambda: not reader.page.locator("nav ol").first.is_visible(), "a closed drawer again")
