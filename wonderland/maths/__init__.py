@@ -1,0 +1,1 @@
+"""The document's mathematics on plain NumPy arrays: no torch, no Panel."""
