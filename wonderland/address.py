@@ -73,7 +73,7 @@ class Address(JSComponent):
       const query = window.matchMedia('(max-width: %dpx)')
       const measure = () => { model.narrow = query.matches }
       query.addEventListener('change', measure)
-      measure()
+      setTimeout(measure, 200) // what is set while the page is still being made is lost
       const empty = document.createElement('div')
       empty.hidden = true
       return empty
@@ -133,7 +133,8 @@ def _changed(demo: Demo) -> dict[str, str]:
 
 def _text(value: object) -> str:
     if isinstance(value, np.ndarray):
-        return ";".join(",".join(f"{cell:.6g}" for cell in row) for row in value)
+        # Every digit: a repaired matrix would come back broken if it were rounded.
+        return ";".join(",".join(repr(cell).removesuffix(".0") for cell in row) for row in value.tolist())
     return f"{value:.6g}" if isinstance(value, float) else str(value)
 
 

@@ -10,7 +10,7 @@ import wonderland
 from wonderland import address, ledger
 from wonderland.demos.base import Demo
 from wonderland.prose import Chapter, chapters
-from wonderland.theme import DARK, LIGHT, SANS, Assets, html
+from wonderland.theme import DARK, LIGHT, SANS, Assets, html, palette
 
 TITLE = "Down the Orthogonal Rabbit Hole"
 LEVELS = {1: "The Surface", 2: "Deeper Down", 3: "The Wonderland"}
@@ -40,7 +40,7 @@ class Document(pn.viewable.Viewer):
         self.demos: dict[str, Demo] = {}
         self._dark = dark
         self._address = address.Address(search=search, narrow=narrow)
-        self._sidebar = html("", "sidebar")
+        self._sidebar = html("", "sidebar", styles=palette(dark).variables())  # a phone's drawer lies outside the page
         self._main = pn.Column(sizing_mode="stretch_width", margin=0, stylesheets=[_MAIN])
         self._page = self._make_page()
         self._go(search)
@@ -98,6 +98,7 @@ class Document(pn.viewable.Viewer):
 
     def _on_theme(self, event: param.parameterized.Event) -> None:
         self._dark = event.new
+        self._sidebar.styles = palette(event.new).variables()
         for demo in self.demos.values():
             demo.dark = event.new
 
@@ -152,6 +153,7 @@ class Document(pn.viewable.Viewer):
                     "text": {"primary": ink.text, "secondary": ink.muted},
                     "divider": ink.edge,
                 },
+                "components": {"MuiDrawer": {"styleOverrides": {"paper": {"backgroundImage": "none"}}}},
                 "typography": {"fontFamily": SANS, "button": {"textTransform": "none"}},
             }
 

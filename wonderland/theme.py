@@ -1,6 +1,7 @@
 """One color is one concept, on the page and in every picture, in dark and in light."""
 
 from dataclasses import asdict, dataclass
+from functools import cache
 from pathlib import Path
 
 import panel as pn
@@ -82,6 +83,7 @@ def palette(dark: bool) -> Palette:
     return DARK if dark else LIGHT
 
 
+@cache
 def stylesheet(name: str) -> str:
     """The text of one of the package's stylesheets, for a component's `stylesheets`."""
     return (ASSETS / f"{name}.css").read_text(encoding="utf-8")
