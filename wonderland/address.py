@@ -28,31 +28,43 @@ class Address(JSComponent):
     search = param.String(default="", doc="The address from its question mark on.")
     heading = param.String(default="", doc="Title of the browser's tab.")
 
-    narrow = param.Boolean(default=False, doc="The window is too narrow for a sidebar beside the text.")
-    turns = param.Integer(default=0, doc="How many links to chapters were followed.")
-
     _esm = """
     export function render({ model }) {
       const chapter = (search) => new URLSearchParams(search).get('chapter') || '0'
-      const top = () => {
-        const find = (root) => {
-          const hit = root.querySelector('.main-content')
-          if (hit) return hit
-          const hosts = [...root.querySelectorAll('*')].filter((el) => el.shadowRoot)
-          return hosts.reduce((found, el) => found ?? find(el.shadowRoot), null)
-        }
-        find(document)?.scrollTo(0, 0)
+      const find = (selector, root = document) => {
+        const hosts = [...root.querySelectorAll('*')].filter((el) => el.shadowRoot)
+        return root.querySelector(selector) ?? hosts.reduce((hit, el) => hit ?? find(selector, el.shadowRoot), null)
+      }
+      const top = () => find('.main-content')?.scrollTo(0, 0)
+      const focused = (el = document.activeElement) => el?.shadowRoot?.activeElement
+        ? focused(el.shadowRoot.activeElement) : el
+      // The chapter is laid out more than once while it arrives, and each time the focus falls to the floor.
+      const toHeading = (tries = 30, arrived = false) => {
+        const h1 = find('header.chapter h1')
+        const here = h1 && model.heading.startsWith(h1.textContent)
+        const free = !arrived || !focused()?.matches('a, button, input, [tabindex]')
+        if (here && free) h1.focus({ preventScroll: true })
+        if (tries) setTimeout(() => toHeading(tries - 1, arrived || here), 80)
+      }
+      // The contents lie beside the text, or over it and closed: what only the browser knows, it sets itself.
+      const narrow = window.matchMedia('(max-width: %dpx)')
+      const fitDrawer = () => {
+        const roots = (window.Bokeh?.documents ?? []).flatMap((doc) => doc.roots())
+        const page = roots.find((root) => root.data?.sidebar_open != null)
+        if (page) page.data.sidebar_open = !narrow.matches
+        else setTimeout(fitDrawer, 50)
       }
       const onClick = (event) => {
         if (event.defaultPrevented || event.button) return
         if (event.ctrlKey || event.metaKey || event.shiftKey || event.altKey) return
         const link = event.composedPath().find((node) => node.tagName === 'A')
         const href = link?.getAttribute('href')
+        if (href === '#text') { event.preventDefault(); top(); toHeading() }
         if (!href?.startsWith('?chapter=')) return
         event.preventDefault()
         if (href !== window.location.search) model.search = href
-        model.turns += 1
         top()
+        if (narrow.matches) fitDrawer()
       }
       const onPop = () => { model.search = window.location.search }
       document.addEventListener('click', onClick)
@@ -64,16 +76,14 @@ class Address(JSComponent):
         window.history[turned ? 'pushState' : 'replaceState']({}, '', url)
       })
       const name = () => { if (model.heading) document.title = model.heading }
-      model.on('heading', () => { name(); top() })
+      model.on('heading', () => { name(); top(); toHeading() })
       model.on('remove', () => {
         document.removeEventListener('click', onClick)
         window.removeEventListener('popstate', onPop)
       })
       name()
-      const query = window.matchMedia('(max-width: %dpx)')
-      const measure = () => { model.narrow = query.matches }
-      query.addEventListener('change', measure)
-      setTimeout(measure, 200) // what is set while the page is still being made is lost
+      narrow.addEventListener('change', fitDrawer)
+      fitDrawer()
       const empty = document.createElement('div')
       empty.hidden = true
       return empty

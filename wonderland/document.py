@@ -20,7 +20,8 @@ _FONT = """
   src: url(components/wonderland.theme/Assets/_css/%s) format('woff2'); }
 """
 _MAIN = """
-:host { width: 100%; max-width: 72rem; box-sizing: border-box; padding: 0 44px; margin: 0 auto !important; }
+:host { width: 100%; max-height: none !important; max-width: 72rem; box-sizing: border-box;
+  padding: 0 44px; margin: 0 auto !important; }
 @media (max-width: 900px) { :host { padding: 0 26px; } }
 @media (max-width: 600px) { :host { padding: 0 16px; } }
 """
@@ -39,13 +40,13 @@ class Document(pn.viewable.Viewer):
         super().__init__()
         self.demos: dict[str, Demo] = {}
         self._dark = dark
-        self._address = address.Address(search=search, narrow=narrow)
-        self._sidebar = html("", "sidebar", styles=palette(dark).variables())  # a phone's drawer lies outside the page
+        self._address = address.Address(search=search)
+        # A phone's drawer lies outside the page, where its colors are not known.
+        self._sidebar = html("", "sidebar", styles=palette(dark).variables())
         self._main = pn.Column(sizing_mode="stretch_width", margin=0, stylesheets=[_MAIN])
-        self._page = self._make_page()
+        self._page = self._make_page(narrow)
         self._go(search)
         self._address.param.watch(self._on_address, "search")
-        self._address.param.watch(self._update_sidebar, ["narrow", "turns"])
         self._page.param.watch(self._on_theme, "dark_theme")
 
     def __panel__(self) -> pmui.Page:
@@ -102,9 +103,6 @@ class Document(pn.viewable.Viewer):
         for demo in self.demos.values():
             demo.dark = event.new
 
-    def _update_sidebar(self, *_: object) -> None:
-        self._page.sidebar_open = not self._address.narrow
-
     # One chapter
 
     def _show(self, problems: list[str]) -> None:
@@ -138,11 +136,11 @@ class Document(pn.viewable.Viewer):
         promise = f'<p class="promise">{chapter.promise}</p>' if chapter.number else ""
         return html(
             f'<header class="chapter"><div class="motif">{chapter.motif}</div><div><p class="number">{number}</p>'
-            f'<h1>{chapter.title}</h1><p class="subtitle">{chapter.subtitle}</p></div>{promise}</header>',
+            f'<h1 tabindex="-1">{chapter.title}</h1><p class="subtitle">{chapter.subtitle}</p></div>{promise}</header>',
             "prose",
         )
 
-    def _make_page(self) -> pmui.Page:
+    def _make_page(self, narrow: bool) -> pmui.Page:
         def mode(ink, name: str) -> dict:
             return {
                 "palette": {
@@ -180,7 +178,7 @@ class Document(pn.viewable.Viewer):
             sidebar=[self._sidebar],
             sidebar_width=290,
             sidebar_resizable=False,
-            sidebar_open=not self._address.narrow,
+            sidebar_open=not narrow,
             dark_theme=self._dark,
             theme_config={
                 "dark": mode(DARK, "dark"),
@@ -197,15 +195,16 @@ class Document(pn.viewable.Viewer):
 def _sidebar_html(current: int) -> str:
     def link(chapter: Chapter) -> str:
         here = ' aria-current="page"' if chapter.number == current else ""
-        number = chapter.number or ""
-        return f'<li><a href="?chapter={chapter.number}"{here}><span>{number}</span>{chapter.title}</a></li>'
+        number, title = (chapter.number, chapter.title) if chapter.number else ("", "The opening")
+        return f'<li><a href="?chapter={chapter.number}"{here}><span>{number}</span>{title}</a></li>'
 
     opening, *rest = chapters()
     blocks = [f"<ol>{link(opening)}</ol>"]
     for level, name in LEVELS.items():
         items = "".join(link(chapter) for chapter in rest if chapter.level == level)
         blocks.append(f"<p>{name}</p><ol>{items}</ol>")
-    return f'<nav aria-label="Chapters">{"".join(blocks)}</nav>'
+    skip = '<a class="skip" href="#text">Skip to the text</a>'
+    return f'{skip}<nav aria-label="Chapters">{"".join(blocks)}</nav>'
 
 
 def _contents() -> str:

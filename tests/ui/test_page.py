@@ -18,6 +18,12 @@ _OVERFLOW = """() => {
   return wide
 }"""
 
+_FOCUSED = """() => {
+  let el = document.activeElement
+  while (el.shadowRoot?.activeElement) el = el.shadowRoot.activeElement
+  return el.textContent
+}"""
+
 
 def heading(reader: Reader) -> str:
     return reader.page.locator("header.chapter h1").inner_text()
@@ -79,6 +85,16 @@ def test_next_previous_contents_and_history(reader: Reader) -> None:
     assert reader.slider("Angle in degrees").input_value() == "47"
 
 
+def test_the_keyboard_skips_to_the_text_and_lands_on_headings(reader: Reader) -> None:
+    reader.open("?chapter=12")
+    skip = reader.page.get_by_role("link", name="Skip to the text")
+    skip.focus()
+    reader.page.keyboard.press("Enter")
+    reader.wait_for(lambda: reader.page.evaluate(_FOCUSED) == chapters()[12].title, "the heading")
+    reader.page.get_by_role("link", name=f"Next {chapters()[13].title}").press("Enter")
+    reader.wait_for(lambda: reader.page.evaluate(_FOCUSED) == chapters()[13].title, "the next heading")
+
+
 def test_a_copied_address_restores_the_state(new_reader: Callable[..., Reader]) -> None:
     first = new_reader().open("?chapter=3")
     first.choose("Map", "reflection")
@@ -136,9 +152,10 @@ def test_every_control_has_a_name_and_every_picture_its_words(reader: Reader, nu
 
 def test_a_phone_starts_with_the_contents_closed(new_reader: Callable[..., Reader]) -> None:
     reader = new_reader(390, 844).open("?chapter=3")
-    link = reader.page.get_by_role("link", name=chapters()[4].title)
-    reader.wait_for(lambda: not reader.page.locator("nav ol").first.is_visible(), "a closed drawer")
+    reader.page.get_by_role("button", name="Open drawer").wait_for()
+    contents = reader.page.get_by_role("navigation", name="Chapters")
+    reader.wait_for(lambda: not contents.is_visible(), "a closed drawer")
     reader.press("Open drawer")
-    link.first.click()
+    contents.get_by_role("link", name=chapters()[4].title).click()
     reader.wait_for(lambda: heading(reader) == chapters()[4].title, "chapter 4")
-    reader.wait_for(lambda: not reader.page.locator("nav ol").first.is_visible(), "a closed drawer again")
+    reader.wait_for(lambda: not contents.is_visible(), "a closed drawer again")
