@@ -40,8 +40,10 @@ class Chapter:
 def mathml(tex: str, display: bool = False) -> str:
     """TeX mathematics as MathML."""
     made = convert(tex, display="block" if display else "inline")
-    # A norm's bar carries no side in Unicode; left stretchy, browsers pair it with its index and grow it.
-    return re.sub(r"<mo[^>]*>(&#x02016;|‖)</mo>", '<mo stretchy="false" lspace="0" rspace="0">‖</mo>', made)
+    # A bar carries no side in Unicode; left stretchy, browsers pair it with its index and grow it.
+    return re.sub(
+        r"<mo[^>]*>(?:&#x02016;|‖)</mo>", _bar("‖"), re.sub(r"<mo[^>]*>(?:&#x0007C;|\|)</mo>", _bar("|"), made)
+    )
 
 
 def render(markdown: str) -> str:
@@ -91,6 +93,10 @@ def parse(number: int, text: str) -> Chapter:
 def motif(name: str) -> str:
     """A chapter's line drawing, as inline SVG."""
     return (files("wonderland") / "chapters" / "motifs" / f"{name}.svg").read_text(encoding="utf-8")
+
+
+def _bar(sign: str) -> str:
+    return f'<mo stretchy="false" lspace="0" rspace="0">{sign}</mo>'
 
 
 def _together(text: str) -> str:

@@ -1,10 +1,14 @@
 """What every demo shares: a pure function of its parameters, drawn in one card."""
 
+import ast
 import html as _html
 import inspect
+import textwrap
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cached_property
+from importlib.util import find_spec
+from pathlib import Path
 from typing import Any, ClassVar
 
 import panel as pn
@@ -14,6 +18,11 @@ import param
 from wonderland.demos.canvas import Canvas, Marks
 from wonderland.demos.fields import FieldError, field
 from wonderland.theme import html, palette, stylesheet
+
+_QUIET = {
+    "&.MuiToggleButton-root": {"border": 0, "padding": "4px 8px", "marginLeft": "-8px", "color": "var(--w-muted)"},
+    "&.Mui-selected": {"backgroundColor": "transparent", "color": "var(--w-text)"},
+}
 
 
 @dataclass(frozen=True)
@@ -62,8 +71,8 @@ class Demo(pn.viewable.Viewer):
     """Controls above the pictures instead of beside them, for three pictures in a row."""
     throttled: ClassVar[tuple[str, ...]] = ()
     """Parameters too slow to follow while a slider moves."""
-    code: ClassVar[tuple[Callable, ...]] = ()
-    """The functions that computed what is on screen, shown on demand."""
+    code: ClassVar[tuple[Callable | str, ...]] = ()
+    """The functions that computed what is on screen, or their source, shown on demand."""
     axes: ClassVar[dict[str, Iterable]] = {}
     """The values of each control that a recording of this demo holds."""
 
@@ -74,6 +83,8 @@ class Demo(pn.viewable.Viewer):
         self.param.watch(self._on_controls, self.state_names())
         self.param.watch(self._update_theme, "dark")
         self._on_controls()
+        if self.problem:  # there is no last good picture yet
+            raise ValueError(self.problem)
 
     @classmethod
     def state_names(cls) -> list[str]:
@@ -113,6 +124,10 @@ class Demo(pn.viewable.Viewer):
 
     def on_shown(self) -> None:
         """Called when the demo comes on screen: the place to start loading what it needs."""
+
+    def beside(self) -> list[pn.viewable.Viewable]:
+        """What stands under the controls besides, made once: the progress of long work, for instance."""
+        return []
 
     # What it gets
 
@@ -205,6 +220,7 @@ class Demo(pn.viewable.Viewer):
             widgets.append(_fold("More controls", folded))
         return pn.Column(
             *widgets,
+            *self.beside(),
             self._error,
             margin=0,
             css_classes=["controls", "wide"] if self.wide else ["controls"],
@@ -215,7 +231,7 @@ class Demo(pn.viewable.Viewer):
     def _code(self) -> pn.Column:
         if not self.code:
             return pn.Column(margin=0)
-        source = "\n\n".join(inspect.getsource(function) for function in self.code)
+        source = "\n\n".join(code if isinstance(code, str) else inspect.getsource(code) for code in self.code)
         text = html(f"<pre tabindex='0'><code>{_html.escape(source)}</code></pre>", "demo", css_classes=["code"])
         return _fold("The code that computed this", text)
 
@@ -240,9 +256,21 @@ class Demo(pn.viewable.Viewer):
         )
 
 
+def source_of(module: str, name: str) -> str:
+    """The source of a function or method, ``"LayerRun.step"`` say, read without importing its module.
+
+    For code that needs torch, which a page does not wait for.
+    """
+    text = Path(find_spec(module).origin).read_text(encoding="utf-8")
+    node: Any = ast.parse(text)
+    for part in name.split("."):
+        node = next(child for child in node.body if getattr(child, "name", None) == part)
+    return textwrap.dedent(ast.get_source_segment(text, node, padded=True))
+
+
 def _fold(label: str, content: pn.viewable.Viewable) -> pn.Column:
     """A disclosure: the content is built only when it is opened."""
-    toggle = pmui.Toggle(label=label, variant="text", size="small", margin=0)
+    toggle = pmui.Toggle(label=label, size="small", margin=0, sx=_QUIET)
     body = pn.Column(margin=0, sizing_mode="stretch_width", visible=False)
 
     def on_toggle(event: param.parameterized.Event) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import holoviews as hv
 import numpy as np
 import panel as pn
-from bokeh.core.property.vectorization import Field
+from bokeh.core.property.vectorization import Field, Value
 from bokeh.events import Pan, PanEnd, PanStart, Tap
 from holoviews.plotting.bokeh.plot import BokehPlot
 
@@ -38,6 +38,7 @@ class Canvas:
         self.palette = palette
         self.marks = dict(marks)
         self._plots: dict[str, list[BokehPlot]] = {name: [] for name in marks}
+        self._framed: dict[str, list[BokehPlot]] = {}
 
     def draw(self, element: type[hv.Element], mark: str, fields: Mapping[str, str] | None = None, **opts: Any) -> Any:
         """A HoloViews element showing one mark.
@@ -45,7 +46,8 @@ class Canvas:
         Parameters
         ----------
         element
-            `hv.Points`, `hv.Segments`, `hv.Rectangles`, `hv.Labels`, `hv.Curve`, `hv.Path`, …
+            `hv.Points`, `hv.Segments`, `hv.Rectangles`, `hv.Labels`, `hv.Curve`, `hv.Path`, …; for `hv.Image` the
+            columns are those of Bokeh's image glyph: image (one matrix, its first row lowest), x, y, dw, dh.
         mark
             Name of the mark.
         fields
@@ -58,12 +60,27 @@ class Canvas:
         keys = len(element.param.kdims.default)
         values = 1 if issubclass(element, hv.Curve | hv.Labels | hv.Scatter) else 0
 
+        # HoloViews would take a family of fonts for the name of a column.
+        font = opts.pop("text_font", SANS) if issubclass(element, hv.Labels) else None
+
         def connect(plot: BokehPlot, _: object) -> None:
+            glyph = plot.handles["glyph"]
             for name, column in (fields or {}).items():
-                setattr(plot.handles["glyph"], name, Field(column))
+                setattr(glyph, name, Field(column))
+            if issubclass(element, hv.Rectangles):
+                for side, column in zip(("left", "bottom", "right", "top"), names, strict=False):
+                    setattr(glyph, side, Field(column))
+            if issubclass(element, hv.Curve):
+                glyph.line_join = "round"  # the default draws thorns where points lie on a straight line
+            if font:
+                glyph.text_font = Value(font)
             plot.handles["source"].update(name=mark, data=dict(self.marks[mark]))
             self._plots[mark].append(plot)
 
+        if issubclass(element, hv.Image):
+            x, y, dw, dh = (columns[name][0] for name in ("x", "y", "dw", "dh"))
+            made = element(columns["image"][0][::-1], bounds=(x, y, x + dw, y + dh))
+            return made.opts(hooks=[connect], apply_ranges=False, **opts)
         data = {name: list(columns[name]) for name in names[: keys + values]}
         made = element(data, kdims=names[:keys], vdims=names[keys : keys + values])
         return made.opts(hooks=[connect], apply_ranges=False, **opts)
@@ -82,6 +99,7 @@ class Canvas:
         yticks: Any = None,
         logx: bool = False,
         bare: bool = False,
+        frame: str = "",
         min_width: int = 240,
         max_width: int = 620,
         on_drag: Callable[[float, float, str], None] | None = None,
@@ -99,8 +117,13 @@ class Canvas:
             One unit is as long on both axes; give limits of equal span.
         height
             Height in pixels of a picture that is not square.
+        xticks, yticks
+            Where the ticks are; an empty `yticks` leaves the y axis and its grid out.
         bare
             No axes and no grid.
+        frame
+            Name of a mark with columns x and y, two limits each, that the limits follow; for a picture whose scale
+            depends on what is chosen. A column ticks moves those of the horizontal axis; `xticks` must be given.
         on_drag
             Called with the pointer's x, y and "start", "move" or "end".
         on_tap
@@ -109,6 +132,13 @@ class Canvas:
 
         def dress(plot: BokehPlot, _: object) -> None:
             self._dress(plot.state, bare)
+            if yticks is not None and not len(yticks):
+                plot.state.ygrid.visible = False
+            if square:
+                _even_borders(plot.state, bare, bool(title), bool(xlabel), bool(ylabel))
+            if frame:
+                _reframe(plot.state, self.marks[frame])
+                self._framed.setdefault(frame, []).append(plot)
             if on_drag:
                 for event, phase in ((PanStart, "start"), (Pan, "move"), (PanEnd, "end")):
                     plot.state.on_event(event, lambda e, phase=phase: on_drag(e.x, e.y, phase))
@@ -119,7 +149,7 @@ class Canvas:
         if xticks is not None:
             opts["xticks"] = xticks
         if yticks is not None:
-            opts["yticks"] = yticks
+            opts |= {"yticks": yticks} if len(yticks) else {"yaxis": None}
         if bare:
             opts |= {"xaxis": None, "yaxis": None}
         overlay = hv.Overlay(elements).opts(
@@ -144,6 +174,9 @@ class Canvas:
             min_width=min_width,
             max_width=max_width,
             theme=None,
+            # A finger that sets out sideways drags; one that sets out up or down still scrolls the page.
+            styles={"touch-action": "pan-y"} if on_drag else {},
+            linked_axes=False,  # else pictures beside one another take the widest limits of all
             margin=0,
         )
 
@@ -154,9 +187,11 @@ class Canvas:
             if _same(columns, self.marks[name]):
                 continue
             self.marks[name] = columns
-            # Plots that left the page (another chapter came) are let go; before the page is up, none is on it.
-            on_page = [plot for plot in self._plots[name] if plot.state.document is not None]
-            self._plots[name] = on_page or self._plots[name]
+            self._plots[name] = _on_page(self._plots[name])
+            if name in self._framed:
+                self._framed[name] = _on_page(self._framed[name])
+                for plot in self._framed[name]:
+                    _reframe(plot.state, columns)
             for plot in self._plots[name]:
                 plot.handles["source"].data = dict(columns)
                 if plot.root not in [p.root for p in stale]:
@@ -168,6 +203,7 @@ class Canvas:
         ink = self.palette
         figure.background_fill_alpha = figure.border_fill_alpha = 0
         figure.outline_line_color = None
+        figure.frame_align = False  # else a neighbor's long labels would make this frame narrower, too
         figure.toolbar.tools = []
         figure.min_border = 0 if bare else 12
         figure.title.text_font = SANS
@@ -175,7 +211,7 @@ class Canvas:
         figure.title.text_font_style = "normal"
         figure.title.text_color = ink.muted
         for grid in figure.grid:
-            grid.grid_line_color = ink.grid
+            grid.grid_line_color = None if bare else ink.grid
         for axis in figure.axis:
             axis.axis_line_color = None
             axis.major_tick_line_color = None
@@ -187,6 +223,54 @@ class Canvas:
             axis.axis_label_text_font = SANS
             axis.axis_label_text_font_size = "13px"
             axis.axis_label_text_font_style = "normal"
+
+
+def apart(values: Sequence[float], gap: float, low: float, high: float) -> np.ndarray:
+    """Heights for labels of these values: at least `gap` apart, within low…high, and else as near as can be.
+
+    The least squares of the moves, by pooling neighbors that would overlap.
+    """
+    order = np.argsort(values, kind="stable")
+    step = gap * np.arange(len(order))
+    pools: list[list[float]] = []
+    for height in np.asarray(values, dtype=float)[order] - step:
+        pools.append([height, 1])
+        while len(pools) > 1 and pools[-2][0] > pools[-1][0]:
+            (above, n), (below, m) = pools.pop(), pools.pop()
+            pools.append([(above * n + below * m) / (n + m), n + m])
+    placed = np.empty(len(order))
+    heights = [height for height, count in pools for _ in range(count)]
+    placed[order] = np.clip(heights, low, high - gap * max(len(order) - 1, 0)) + step
+    return placed
+
+
+def round_ticks(last: float, most: int = 6) -> list[int]:
+    """Round whole numbers from 0 to at most `last`, no more than `most` of them, evenly spaced."""
+    steps = (digit * 10**power for power in range(16) for digit in (1, 2, 5))
+    step = next(step for step in steps if last < step * most)
+    return list(range(0, int(last) + 1, step))
+
+
+def _on_page(plots: list[BokehPlot]) -> list[BokehPlot]:
+    """Let go of plots that left the page, as another chapter came; before the page is up, none is on it."""
+    return [plot for plot in plots if plot.state.document is not None] or plots
+
+
+def _even_borders(figure: Any, bare: bool, title: bool, xlabel: bool, ylabel: bool) -> None:
+    """Borders as wide together as they are high, so that the frame of a square figure is square."""
+    left, right, top, bottom = (10, 10, 10, 10) if bare else (34 + 22 * ylabel, 12, 12, 26 + 22 * xlabel)
+    top += 16 * title
+    spare = left + right - top - bottom
+    figure.min_border_left, figure.min_border_right = left, right + max(0, -spare)
+    figure.min_border_top, figure.min_border_bottom = top, bottom + max(0, spare)
+
+
+def _reframe(figure: Any, limits: Columns) -> None:
+    for limited, name in ((figure.x_range, "x"), (figure.y_range, "y")):
+        start, end = limits[name]
+        limited.update(start=start, end=end)
+    if "ticks" in limits:
+        figure.xaxis[0].ticker.ticks = list(limits["ticks"])
 
 
 def _same(new: Columns, old: Columns) -> bool:

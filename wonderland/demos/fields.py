@@ -1,7 +1,9 @@
 """Parameters that refuse bad numbers in plain words, and the labelled widgets that edit them."""
 
+import html as _html
 import math
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 import panel as pn
@@ -104,6 +106,10 @@ class Matrix(param.Array):
         super().__set__(obj, None if val is None else np.array(val, dtype=float))
 
 
+class Choice(param.Selector):
+    """One of a few options, shown as a row of buttons."""
+
+
 class MatrixInput(JSComponent):
     """A matrix as a grid of labelled number boxes.
 
@@ -124,7 +130,9 @@ class MatrixInput(JSComponent):
         field.append(legend)
         const grid = document.createElement('div')
         grid.className = 'grid'
-        grid.style.gridTemplateColumns = `repeat(${(model.cells[0] || []).length}, minmax(0, 1fr))`
+        const columns = (model.cells[0] || []).length
+        grid.style.gridTemplateColumns = `repeat(${columns}, minmax(66px, 1fr))`
+        grid.style.maxWidth = `${columns * 105}px`
         model.cells.forEach((row, i) => row.forEach((text, j) => {
           const box = document.createElement('input')
           box.value = text
@@ -137,20 +145,22 @@ class MatrixInput(JSComponent):
         field.append(grid)
       }
       draw()
-      model.on('cells', () => {
+      const fill = () => {
         const boxes = field.querySelectorAll('input')
         const flat = model.cells.flat()
         if (boxes.length === flat.length) boxes.forEach((box, n) => { box.value = flat[n] })
         else draw()
-      })
+      }
+      model.on('cells', fill)
+      model.on('msg:custom', fill)
       return field
     }
     """
 
     _stylesheets = [
         """
-        :host { max-width: 420px; }
-        fieldset { border: 0; padding: 0; margin: 0; min-width: 0; }
+        :host { max-width: 640px; }
+        fieldset { border: 0; padding: 0 0 4px; margin: 0; min-width: 0; overflow-x: auto; }
         legend { font: 500 13px/1.4 Roboto, sans-serif; color: var(--w-muted); padding: 0; margin-bottom: 4px; }
         .grid { display: grid; gap: 4px; }
         input { width: 100%; box-sizing: border-box; text-align: right; padding: 5px 6px; border-radius: 4px;
@@ -167,7 +177,7 @@ class MatrixInput(JSComponent):
 
     def _handle_msg(self, msg: dict) -> None:
         self._on_edit(int(msg["row"]), int(msg["column"]), str(msg["text"]))
-        self.param.trigger("cells")  # a refused text gives way to the last good one
+        self._send_msg("fill")  # a refused text gives way to the last good one
 
 
 class FieldError(pn.viewable.Viewer):
@@ -179,9 +189,11 @@ class FieldError(pn.viewable.Viewer):
         super().__init__(**params)
         self._pane = html("", "demo", visible=False, css_classes=["field-error"])
         self.param.watch(self._update_pane, "text")
+        self._update_pane()
 
     def _update_pane(self, *_: object) -> None:
-        self._pane.param.update(object=f'<p role="alert">{self.text}</p>', visible=bool(self.text))
+        words = f'<p role="alert">{_html.escape(self.text)}</p>' if self.text else ""
+        self._pane.param.update(object=words, visible=bool(self.text))
 
     def __panel__(self) -> pn.pane.HTML:
         return self._pane
@@ -205,7 +217,7 @@ def field(owner: param.Parameterized, name: str, *, throttled: bool = False) -> 
     if isinstance(parameter, Matrix):
         return _matrix_field(owner, name)
     if isinstance(parameter, Real):
-        low, high = parameter.bounds or (None, None)
+        low, high = parameter.get_soft_bounds()
         step = parameter.step or (1 if parameter.whole else 0.1)
         if low is None or high is None or (high - low) / step > _SLIDER_STEPS:
             return _text_field(owner, name)
@@ -213,10 +225,24 @@ def field(owner: param.Parameterized, name: str, *, throttled: bool = False) -> 
         return _linked(kind, owner, name, throttled, step=step, margin=(6, 10, 14, 10))
     if isinstance(parameter, param.Event):
         return pmui.Button.from_param(
-            parameter, label=parameter.label, variant="outlined", color="primary", margin=(4, 8, 8, 0)
+            parameter,
+            label=parameter.label,
+            description=None,  # its tooltip would take the place of the label as the button's name
+            variant="outlined",
+            color="primary",
+            margin=(4, 8, 8, 0),
         )
     if isinstance(parameter, param.Boolean):
         return pmui.Switch.from_param(parameter, label=parameter.label, margin=(4, 0))
+    if isinstance(parameter, Choice):
+        return pmui.RadioButtonGroup.from_param(
+            parameter,
+            label=parameter.label,
+            color="primary",
+            size="small",
+            margin=(2, 10, 8, 10),
+            sx={"& .MuiToggleButton-root": {"whiteSpace": "nowrap"}},
+        )
     if isinstance(parameter, param.Selector):
         return pmui.Select.from_param(parameter, size="small", sizing_mode="stretch_width", margin=(8, 0))
     raise TypeError(f"{type(owner).__name__}.{name} is a {type(parameter).__name__}, which has no widget.")
@@ -226,7 +252,10 @@ def _linked(
     kind: type, owner: param.Parameterized, name: str, throttled: bool, **params: object
 ) -> pn.viewable.Viewable:
     if not throttled:
-        return kind.from_param(owner.param[name], sizing_mode="stretch_width", **params)
+        widget = kind.from_param(owner.param[name], sizing_mode="stretch_width", **params)
+        # A range that depends on another control moves as the parameter's soft bounds.
+        owner.param.watch(lambda e: widget.param.update(start=e.new[0], end=e.new[1]), name, what="softbounds")
+        return widget
     parameter = owner.param[name]
     low, high = parameter.bounds
     widget = kind(
@@ -277,14 +306,16 @@ def _text_field(owner: param.Parameterized, name: str) -> pn.Column:
 def _matrix_field(owner: param.Parameterized, name: str) -> pn.Column:
     parameter = owner.param[name]
     error = FieldError()
+    # A demo whose parameter only overrides a matrix that it computes says which one stands there now.
+    shown = getattr(owner, "matrix_shown", partial(getattr, owner))
 
     def cells() -> list[list[str]]:
-        return [[f"{value:.4g}" for value in row] for row in getattr(owner, name)]
+        return [[f"{value:.4g}" for value in row] for row in shown(name)]
 
     def on_edit(row: int, column: int, text: str) -> None:
         label = f"{parameter.label}, row {row + 1}, column {column + 1}"
         try:
-            matrix = getattr(owner, name).copy()
+            matrix = shown(name).copy()
             matrix[row, column] = number(text, label, bounds=(-1e6, 1e6))
             setattr(owner, name, matrix)
         except ValueError as problem:
@@ -295,5 +326,6 @@ def _matrix_field(owner: param.Parameterized, name: str) -> pn.Column:
     grid = MatrixInput(
         on_edit, cells=cells(), legend=parameter.label, prefix=parameter.label, sizing_mode="stretch_width"
     )
-    owner.param.watch(lambda _: setattr(grid, "cells", cells()), name)
+    watched = [name, "result"] if parameter.allow_None else [name]
+    owner.param.watch(lambda _: setattr(grid, "cells", cells()), watched)
     return pn.Column(grid, error, sizing_mode="stretch_width", margin=(6, 0))
