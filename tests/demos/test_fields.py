@@ -91,3 +91,25 @@ def test_every_widget_is_labelled() -> None:
     thing = Thing()
     assert field(thing, "share").label == "Share kept"
     assert field(thing, "matrix")[0].legend == "W"
+
+
+def test_a_slider_follows_and_leads() -> None:
+    thing = Thing()
+    slider = field(thing, "share")
+    thing.share = 0.25
+    assert slider.value == 0.25
+    slider.value = 0.75
+    assert thing.share == 0.75
+    slider.value = 0.25  # the last value sent is no echo: the reader may want it back
+    assert thing.share == 0.25
+
+
+def test_a_slider_that_repeats_what_it_was_sent_before_is_not_obeyed() -> None:
+    thing = Thing()
+    slider = field(thing, "share")
+    for share in (0.1, 0.2, 0.3):
+        thing.share = share
+    slider.value = 0.1
+    assert (thing.share, slider.value) == (0.3, 0.3)
+    slider.value = 0.4
+    assert thing.share == 0.4

@@ -8,13 +8,15 @@ import numpy as np
 from playwright.sync_api import Browser, ConsoleMessage, Locator, Page, Request
 
 _COLUMNS = """mark => {
+  const found = []
   for (const doc of Bokeh.documents) for (const model of doc._all_models.values())
-    if (model.name === mark && model.type === 'ColumnDataSource') {
-      const entries = model.data instanceof Map ? [...model.data] : Object.entries(model.data)
-      const plain = value => ArrayBuffer.isView(value) ? Array.from(value) : value
-      return Object.fromEntries(entries.map(([name, column]) => [name, Array.from(column, plain)]))
-    }
-  return null
+    if (model.name === mark && model.type === 'ColumnDataSource') found.push(model)
+  if (!found.length) return null
+  // After a change of theme the page still knows the figures that it replaced: the latest counts.
+  const { data } = found.reduce((a, b) => Number(b.id.slice(1)) > Number(a.id.slice(1)) ? b : a)
+  const entries = data instanceof Map ? [...data] : Object.entries(data)
+  const plain = value => ArrayBuffer.isView(value) ? Array.from(value) : value
+  return Object.fromEntries(entries.map(([name, column]) => [name, Array.from(column, plain)]))
 }"""
 
 
@@ -72,6 +74,20 @@ class Reader:
             self.wait_for(lambda: self.readout(label) == value, label)
         except AssertionError:
             raise AssertionError(f"{label!r} reads {self.readout(label)!r}, not {value!r}") from None
+
+    def picture(self, index: int = 0) -> dict[str, float]:
+        """Scroll to a picture and return its x, y, width and height, once the page around it stands still."""
+        canvas = self.page.locator(".bk-Canvas").nth(index)
+        canvas.scroll_into_view_if_needed()
+        boxes = [None]
+
+        def still() -> bool:
+            self.page.wait_for_timeout(200)
+            boxes.append(canvas.bounding_box())
+            return boxes[-1] == boxes[-2]
+
+        self.wait_for(still, "a page that stands still")
+        return boxes[-1]
 
     def slider(self, label: str) -> Locator:
         """The slider with that label."""

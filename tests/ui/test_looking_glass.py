@@ -53,9 +53,7 @@ def test_the_picture_itself_turns(reader: Reader) -> None:
     reader.open("?chapter=1&angle=0")
     W, _ = weights(1)
     expect_arrows(reader, "turned", W)
-    box = reader.page.locator(".bk-Canvas").nth(1)
-    box.scroll_into_view_if_needed()
-    frame = box.bounding_box()
+    frame = reader.picture(1)
     middle = frame["x"] + frame["width"] / 2, frame["y"] + frame["height"] / 2
     reader.page.mouse.move(middle[0] + 80, middle[1])
     reader.page.mouse.down()
@@ -64,8 +62,13 @@ def test_the_picture_itself_turns(reader: Reader) -> None:
         reader.page.mouse.move(middle[0] + 80 * np.cos(angle), middle[1] - 80 * np.sin(angle))
     reader.page.mouse.up()
     slider = reader.slider("Angle of R in degrees")
-    reader.wait_for(lambda: 50 <= int(slider.input_value()) <= 70, "the pointer's angle")
-    reader.page.wait_for_timeout(300)  # the pointer's last moves
-    angle = int(slider.input_value())
-    expect_arrows(reader, "turned", turned(W, angle))
-    assert f"angle={angle}" in reader.page.url
+
+    def agreed() -> bool:
+        """The slider, the picture and the address all stand at the pointer's angle."""
+        angle = int(slider.input_value())
+        there = np.allclose(reader.column("turned arrows", "x1"), turned(W, angle)[:, 0])
+        return 50 <= angle <= 70 and there and f"angle={angle}" in reader.page.url
+
+    reader.wait_for(agreed, "the pointer's angle")
+    reader.page.wait_for_timeout(500)  # nothing takes it back
+    reader.wait_for(agreed, "the pointer's angle, still")

@@ -20,7 +20,13 @@ from wonderland.demos.fields import FieldError, field
 from wonderland.theme import html, palette, stylesheet
 
 _QUIET = {
-    "&.MuiToggleButton-root": {"border": 0, "padding": "4px 8px", "marginLeft": "-8px", "color": "var(--w-muted)"},
+    "&.MuiToggleButton-root": {
+        "border": 0,
+        "padding": "4px 8px",
+        "marginLeft": "-8px",
+        "color": "var(--w-muted)",
+        "whiteSpace": "nowrap",
+    },
     "&.Mui-selected": {"backgroundColor": "transparent", "color": "var(--w-text)"},
 }
 

@@ -68,8 +68,11 @@ class Canvas:
             for name, column in (fields or {}).items():
                 setattr(glyph, name, Field(column))
             if issubclass(element, hv.Rectangles):
+                renderer = plot.handles["glyph_renderer"]
+                variants = [renderer.selection_glyph, renderer.nonselection_glyph, renderer.muted_glyph]
                 for side, column in zip(("left", "bottom", "right", "top"), names, strict=False):
-                    setattr(glyph, side, Field(column))
+                    for quad in (glyph, *filter(None, variants)):
+                        setattr(quad, side, Field(column))
             if issubclass(element, hv.Curve):
                 glyph.line_join = "round"  # the default draws thorns where points lie on a straight line
             if font:

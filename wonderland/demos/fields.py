@@ -2,6 +2,8 @@
 
 import html as _html
 import math
+import time
+from collections import deque
 from collections.abc import Callable
 from functools import partial
 
@@ -13,6 +15,7 @@ from panel.custom import JSComponent
 
 from wonderland.theme import html
 
+_ECHO_SECONDS = 2.0
 _SLIDER_STEPS = 2000  # beyond this many values a slider can no longer be aimed
 
 
@@ -251,23 +254,37 @@ def field(owner: param.Parameterized, name: str, *, throttled: bool = False) -> 
 def _linked(
     kind: type, owner: param.Parameterized, name: str, throttled: bool, **params: object
 ) -> pn.viewable.Viewable:
-    if not throttled:
-        widget = kind.from_param(owner.param[name], sizing_mode="stretch_width", **params)
-        # A range that depends on another control moves as the parameter's soft bounds.
-        owner.param.watch(lambda e: widget.param.update(start=e.new[0], end=e.new[1]), name, what="softbounds")
-        return widget
     parameter = owner.param[name]
-    low, high = parameter.bounds
+    low, high = parameter.get_soft_bounds()
     widget = kind(
         label=parameter.label,
+        description=parameter.doc or "",
         start=low,
         end=high,
         value=getattr(owner, name),
         sizing_mode="stretch_width",
         **params,
     )
-    widget.param.watch(lambda event: setattr(owner, name, event.new), "value_throttled")
-    owner.param.watch(lambda event: setattr(widget, "value", event.new), name)
+    sent: deque[tuple[float, object]] = deque(maxlen=100)
+
+    def on_widget(event: param.parameterized.Event) -> None:
+        # While a drag sends many values, the browser's slider may answer with one that it was sent before; taken for
+        # the reader's wish, it would throw the drag back.
+        now = time.monotonic()
+        if any(value == event.new and now - when < _ECHO_SECONDS for when, value in list(sent)[:-1]):
+            widget.value = getattr(owner, name)
+        else:
+            setattr(owner, name, event.new)
+
+    def on_owner(event: param.parameterized.Event) -> None:
+        if widget.value != event.new:
+            sent.append((time.monotonic(), event.new))
+            widget.value = event.new
+
+    widget.param.watch(on_widget, "value_throttled" if throttled else "value")
+    owner.param.watch(on_owner, name)
+    # A range that depends on another control moves as the parameter's soft bounds.
+    owner.param.watch(lambda e: widget.param.update(start=e.new[0], end=e.new[1]), name, what="softbounds")
     return widget
 
 

@@ -225,8 +225,8 @@ class LookingGlass(Demo):
         )
         heads = "".join(f"<th class='number' scope='col'>{head}</th>" for head in _heads(result))
         return (
-            f"<div class='scroll'><table><thead><tr><th scope='col'>neurons w, columns c</th>{heads}</tr></thead>"
-            f"<tbody>{rows}</tbody></table></div>"
+            "<div class='scroll'><table><thead><tr><th scope='col'>neurons&nbsp;w,<br>columns&nbsp;c</th>"
+            f"{heads}</tr></thead><tbody>{rows}</tbody></table></div>"
         )
 
     def claims(self, result: GlassMeasure) -> list[Claim]:

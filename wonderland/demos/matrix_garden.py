@@ -188,7 +188,7 @@ class MatrixGarden(Demo):
                 canvas.draw(
                     hv.Rectangles, f"{name} cells", fields={"fill_color": "ink"}, line_color=ink.panel, line_width=2
                 ),
-                canvas.draw(hv.Labels, f"{name} numbers", text_color=ink.text, text_font_size="14px"),
+                canvas.draw(hv.Labels, f"{name} numbers", text_color=ink.text, text_font_size="13px"),
             ]
 
         return [
