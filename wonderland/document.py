@@ -80,16 +80,21 @@ class Document(pn.viewable.Viewer):
     def _on_address(self, event: param.parameterized.Event) -> None:
         number, state, _ = address.decode(event.new)
         demo = self._demo_of(number)
-        if number != self.chapter and demo and not state:
-            self.chapter = number  # a plain link finds the demo as it was left
+        if number != self.chapter and demo and (not state or event.new == address.encode(number, demo)):
+            self.chapter = number  # a plain link, or the way back, finds the demo as it was left
             self._show([])
-        elif event.new != address.encode(self.chapter, self._demo_of(self.chapter)):
+        elif event.new != self._here():
             self._go(event.new)
 
     # Page → address
 
     def _on_state(self, *_: object) -> None:
-        self._address.search = address.encode(self.chapter, self._demo_of(self.chapter))
+        self._address.search = self._here()
+
+    def _here(self) -> str:
+        """The present address; nothing for the opening as it first stands."""
+        search = address.encode(self.chapter, self._demo_of(self.chapter))
+        return "" if search == "?chapter=0" else search
 
     def _demo_of(self, number: int) -> Demo | None:
         for kind, name in chapters()[number].parts:
@@ -117,7 +122,7 @@ class Document(pn.viewable.Viewer):
         self._main.objects = pieces
         self._sidebar.object = _sidebar_html(self.chapter)
         self._address.heading = f"{chapter.title} · {TITLE}" if chapter.number else TITLE
-        self._address.search = address.encode(self.chapter, self._demo_of(self.chapter)) if self.chapter else ""
+        self._address.search = self._here()
         demo = self._demo_of(self.chapter)
         if demo:
             demo.on_shown()

@@ -6,7 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from wonderland import address
-from wonderland.demos.projection import STEP, ProjectionDemo, measure_blocks, take_apart
+from wonderland.demos.blocks import STEP, measure_blocks
+from wonderland.demos.projection import ProjectionDemo, take_apart
 
 components = st.floats(-2, 2)
 degrees = st.floats(0, 180)

@@ -5,7 +5,7 @@ from urllib.parse import parse_qs, urlsplit
 import numpy as np
 
 from tests.ui.reader import Reader
-from wonderland.demos.projection import measure_blocks
+from wonderland.demos.blocks import measure_blocks
 from wonderland.theme import DARK
 
 _FRAME = """() => {
@@ -96,7 +96,7 @@ def test_the_line_is_dragged(reader: Reader) -> None:
     reader.open("?chapter=7&direction=30")
     reader.expect_column("critical", "y1", [3])
     drag(reader, (-2 * np.cos(np.pi / 6), -1), (0, -2))
-    reader.wait_for(lambda: np.allclose(state(reader, "direction"), 90, atol=1.5), "the line")
+    reader.wait_for(lambda: np.allclose(state(reader, "direction"), 90, atol=0.5), "the line")
     turned = np.deg2rad(state(reader, "direction")[0])
     expect_arrows(reader, (0.5, 0.8), np.array([np.cos(turned), np.sin(turned)]), atol=1e-6)
     assert "gx" not in reader.page.url

@@ -16,15 +16,16 @@ def vertex(degrees: float, square: int) -> complex:
     return (1 + 1j) * (np.exp(1j * t) / (np.cos(t) + abs(np.sin(t)))) ** square
 
 
-def expect_turn(reader: Reader, degrees: float) -> None:
-    def drawn() -> bool:
-        hole = reader.data("hole")
-        return all(
-            abs(complex(hole["xs"][3 * square][0], hole["ys"][3 * square][0]) - vertex(degrees, square)) < 2e-5
-            for square in (1, 10, 35)
-        )
+def is_turned(reader: Reader, degrees: float) -> bool:
+    hole = reader.data("hole")
+    return all(
+        abs(complex(hole["xs"][3 * square][0], hole["ys"][3 * square][0]) - vertex(degrees, square)) < 2e-5
+        for square in (1, 10, 35)
+    )
 
-    reader.wait_for(drawn, f"squares turned by {degrees}°")
+
+def expect_turn(reader: Reader, degrees: float) -> None:
+    reader.wait_for(lambda: is_turned(reader, degrees), f"squares turned by {degrees}°")
 
 
 def turn_of(reader: Reader) -> float:
@@ -68,8 +69,9 @@ def test_the_picture_twists_under_the_pointer(reader: Reader) -> None:
         reader.page.mouse.move(x + radius * np.cos(t), y - radius * np.sin(t))
     reader.page.mouse.up()
     wanted = 5 + 60 / 6
-    reader.wait_for(lambda: abs(turn_of(reader) - wanted) < 1, f"a twist to {wanted}°, not {turn_of(reader)}°")
-    expect_turn(reader, turn_of(reader))
+    reader.wait_for(
+        lambda: abs((turn := turn_of(reader)) - wanted) < 1 and is_turned(reader, turn), f"a twist to {wanted}°"
+    )
 
 
 def test_it_is_there_after_another_chapter_and_in_the_other_theme(reader: Reader) -> None:

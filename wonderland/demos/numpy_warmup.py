@@ -6,7 +6,7 @@ import inspect
 import textwrap
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 
 import holoviews as hv
 import numpy as np
@@ -137,6 +137,7 @@ def work_out(W: np.ndarray, G: np.ndarray, k: int) -> WarmupMeasure:
     )
 
 
+@cache
 def lines_of(function: Callable) -> str:
     """The lines that a function runs, read from its source: no signature, no docstring, no closing return."""
     source = textwrap.dedent(inspect.getsource(function))

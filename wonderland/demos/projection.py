@@ -1,7 +1,6 @@
 """Chapter 7: the part of a gradient that avoids a critical direction, for an arrow and for a matrix."""
 
 from dataclasses import dataclass
-from functools import lru_cache
 
 import holoviews as hv
 import numpy as np
@@ -9,25 +8,24 @@ import panel as pn
 import param
 
 from wonderland.demos.base import Claim, Demo, Readout
+from wonderland.demos.blocks import (
+    STEP,
+    BlockMeasure,
+    block_marks,
+    block_picture,
+    measure_blocks,
+    percent,
+    sketch,
+)
 from wonderland.demos.canvas import Canvas, Columns, Marks
 from wonderland.demos.fields import Choice, Real, Whole
-from wonderland.maths import energy, orthogonal, subspace
+from wonderland.maths import orthogonal, subspace
 from wonderland.theme import Palette, palette
 
 LIMIT = 3.0
 REACH = 2.0
 """Largest component of the gradient."""
-STEP = 0.1
-"""Length of the step that tries a rule out, that of the weight being 1."""
-SIDES = ("protected", "free")
 _DIRECTION = float(np.degrees(np.arctan2(0.5, 1)))
-_SIDE_NAMES = {
-    "x": [0.5, 1.5, -0.1, -0.1],
-    "y": [-0.1, -0.1, 1.5, 0.5],
-    "text": [f"{side} {end}" for end in ("inputs", "outputs") for side in SIDES],
-    "angle": [0, 0, np.pi / 2, np.pi / 2],
-}
-_CELL = 0.76  # side of the square that holds all of the gradient's energy; a cell's side is 1
 
 
 @dataclass(frozen=True)
@@ -52,33 +50,6 @@ class ArrowMeasure:
 
 
 @dataclass(frozen=True)
-class BlockMeasure:
-    """A gradient G (n×n) in the singular bases of the weight, and what each rule does to it.
-
-    Parameters
-    ----------
-    shares
-        Share of ‖G‖² in each block of UᵀGV, output side first: "protected-free" and so on.
-    removed
-        Share of ‖G‖² that each rule removes.
-    pull
-        Share of ‖G·V_h‖ that each rule leaves to act on the protected inputs; 0 where nothing is protected.
-    inputs, outputs
-        ‖ΔW·V_h‖ / ‖W‖ and ‖U_hᵀ·ΔW‖ / ‖W‖ of a step along what each rule leaves: every protected triplet is kept
-        where both are zero.
-    angles
-        Largest change of the angle between two neurons in that step, in degrees.
-    """
-
-    shares: dict[str, float]
-    removed: dict[str, float]
-    pull: dict[str, float]
-    inputs: dict[str, float]
-    outputs: dict[str, float]
-    angles: dict[str, float]
-
-
-@dataclass(frozen=True)
 class ProjectionMeasure:
     """Both views."""
 
@@ -94,36 +65,6 @@ def take_apart(g: np.ndarray, degrees: float) -> ArrowMeasure:
     length = np.linalg.norm(g)
     reduction = 1 - np.linalg.norm(safe) / length if length else 0.0
     return ArrowMeasure(c, g, projection, safe, float(reduction))
-
-
-@lru_cache(maxsize=128)
-def measure_blocks(size: int, k: int, seed: int) -> BlockMeasure:
-    """Draw a weight and a gradient, both size×size and Gaussian, protect k directions, and try every rule.
-
-    Raises
-    ------
-    ValueError
-        If k is outside 0…size.
-    """
-    rng = np.random.default_rng(seed)
-    W, G = rng.standard_normal((2, size, size))
-    split = subspace.split(W, k)
-    total, scale = np.linalg.norm(G), np.linalg.norm(W)
-    pull = np.linalg.norm(G @ split.V_h)
-    angles = energy.pairwise_angles(W)
-    measured: dict[str, dict[str, float]]
-    measured = {"removed": {}, "pull": {}, "inputs": {}, "outputs": {}, "angles": {}}
-    for rule in subspace.RULES:
-        left = subspace.project(G, split, rule)
-        length = np.linalg.norm(left)
-        moved = W - left * (STEP * scale / length) if length > 1e-9 * total else W
-        measured["removed"][rule] = float(1 - (length / total) ** 2)
-        measured["pull"][rule] = float(np.linalg.norm(left @ split.V_h) / pull) if k else 0.0
-        leak = subspace.leak(moved, split)
-        measured["inputs"][rule], measured["outputs"][rule] = leak.right / float(scale), leak.left / float(scale)
-        measured["angles"][rule] = float(np.abs(energy.pairwise_angles(moved) - angles).max())
-    blocks = subspace.blocks(G, split)
-    return BlockMeasure(shares={name: value / total**2 for name, value in blocks.items()}, **measured)
 
 
 class ProjectionDemo(Demo):
@@ -144,8 +85,8 @@ class ProjectionDemo(Demo):
         label="Rule for the matrix",
         doc="Which blocks of the matrix gradient are struck out.",
     )
-    k = Whole(default=8, bounds=(0, 64), label="Protected directions k", doc="How many on each side of the weight.")
-    size = Whole(default=32, bounds=(2, 64), label="Size of the matrix", doc="Rows, and as many columns.")
+    k = Whole(default=8, bounds=(0, 40), label="Protected directions k", doc="How many on each side of the weight.")
+    size = Whole(default=32, bounds=(2, 40), label="Size of the matrix", doc="Rows, and as many columns.")
     seed = Whole(default=1, bounds=(0, 10**6), label="Seed", doc="Draws the weight and its gradient.")
     another = param.Event(label="Draw another", doc="Draw the next weight and gradient.")
 
@@ -183,8 +124,7 @@ class ProjectionDemo(Demo):
             "gradient": _arrow(arrow.gradient),
             "grip": {"x": [arrow.gradient[0]], "y": [arrow.gradient[1]]},
             "names": _names(arrow, ink),
-            **_block_marks(result.matrix, self.rule, ink),
-            "sides": _SIDE_NAMES,
+            **block_marks(result.matrix, self.rule, ink),
         }
 
     def pictures(self, canvas: Canvas) -> list[pn.viewable.Viewable]:
@@ -194,7 +134,7 @@ class ProjectionDemo(Demo):
         ticks = [-2, 0, 2]
         arrows = canvas.picture(
             canvas.draw(hv.Segments, "critical", color=ink.critical, line_dash="10 6", line_width=2),
-            canvas.draw(hv.Segments, "connector", color=ink.lora, line_dash="2 5", line_width=2),
+            canvas.draw(hv.Segments, "connector", color=ink.lora, line_dash="2 4", line_width=2),
             canvas.draw(hv.Points, "grip", size=26, color=ink.neutral, fill_alpha=0.22, line_color=None),
             canvas.draw(hv.Segments, "projection", color=ink.lora, **shaft),
             canvas.draw(hv.Segments, "gradient", color=ink.neutral, **shaft),
@@ -208,23 +148,7 @@ class ProjectionDemo(Demo):
             square=True,
             on_drag=self._on_drag,
         )
-        blocks = canvas.picture(
-            canvas.draw(hv.Rectangles, "cells", color=ink.page, line_color=ink.edge),
-            canvas.draw(
-                hv.Rectangles,
-                "blocks",
-                fields={"fill_color": "ink", "line_color": "ink", "fill_alpha": "alpha"},
-                line_width=2,
-            ),
-            canvas.draw(hv.Labels, "shares", fields={"text_color": "ink"}, **words),
-            canvas.draw(hv.Labels, "sides", fields={"angle": "angle"}, text_color=ink.muted, **words),
-            title="a matrix — where ‖G‖² lies",
-            xlim=(-0.2, 2.02),
-            ylim=(-0.2, 2.02),
-            square=True,
-            bare=True,
-        )
-        return [arrows, blocks]
+        return [arrows, block_picture(canvas)]
 
     def _on_drag(self, x: float, y: float, phase: str) -> None:
         """Take hold of the gradient's tip or of the critical line, whichever is nearer."""
@@ -248,29 +172,29 @@ class ProjectionDemo(Demo):
             Readout("gradient", _pair(arrow.gradient), "neutral"),
             Readout("along the critical line", _pair(arrow.projection), "lora"),
             Readout("safe update", _pair(arrow.safe), "safe"),
-            Readout("magnitude reduction", f"{100 * arrow.reduction:.1f} %"),
-            Readout(f"‖G‖² removed, {self.rule}", _percent(matrix.removed[self.rule]), "lora"),
+            Readout("magnitude reduction", percent(arrow.reduction)),
+            Readout(f"‖G‖² removed, {self.rule}", percent(matrix.removed[self.rule]), "lora"),
         ]
 
     def describe(self, result: ProjectionMeasure) -> str:
         arrow, matrix = result.arrow, result.matrix
         shares = "; ".join(
-            f"{name.replace('-', ' outputs by ')} inputs {_percent(share)}" for name, share in matrix.shares.items()
+            f"{name.replace('-', ' outputs by ')} inputs {percent(share)}" for name, share in matrix.shares.items()
         )
         return (
             f"Left, a dashed critical line at {self.direction:.1f} degrees and the gradient {_pair(arrow.gradient)}; "
             f"its part along the line is {_pair(arrow.projection)}, the safe update across it {_pair(arrow.safe)}, "
             f"{100 * arrow.reduction:.1f} percent shorter than the gradient. Right, the energy of a {self.size} by "
             f"{self.size} gradient in four blocks, {self.k} directions being protected: {shares}. The {self.rule} rule "
-            f"removes {' and '.join(subspace.removed_blocks(self.rule))}, {_percent(matrix.removed[self.rule])} in all."
+            f"removes {' and '.join(subspace.removed_blocks(self.rule))}, {percent(matrix.removed[self.rule])} in all."
         )
 
     def details(self, result: ProjectionMeasure) -> str:
         matrix, chosen = result.matrix, ' style="font-weight: 600" aria-current="true"'
         rows = "".join(
-            f"<tr{chosen if rule == self.rule else ''}><td>{_sketch(rule)}{rule}</td>"
-            f'<td class="number">{_percent(matrix.removed[rule])}</td>'
-            f'<td class="number">{_percent(matrix.pull[rule]) if self.k else "–"}</td>'
+            f"<tr{chosen if rule == self.rule else ''}><td style='white-space: nowrap'>{sketch(rule)}{rule}</td>"
+            f'<td class="number">{percent(matrix.removed[rule])}</td>'
+            f'<td class="number">{percent(matrix.pull[rule]) if self.k else "–"}</td>'
             f'<td class="number">{matrix.inputs[rule]:.1g}</td><td class="number">{matrix.outputs[rule]:.1g}</td></tr>'
             for rule in subspace.RULES
         )
@@ -304,7 +228,7 @@ def _segments(pairs: list[tuple[np.ndarray, np.ndarray]]) -> Columns:
 def _arrow(tip: np.ndarray) -> Columns:
     """Shaft and two barbs of an arrow from the origin; its tip is where the first segment ends."""
     length = np.linalg.norm(tip)
-    barb = min(0.26, 0.5 * length) * tip / length if length else tip
+    barb = min(0.26, 0.4 * length) * tip / length if length else tip
     return _segments([(0 * tip, tip), *((tip - orthogonal.rotation(turn) @ barb, tip) for turn in (28, -28))])
 
 
@@ -318,7 +242,7 @@ def _names(arrow: ArrowMeasure, ink: Palette) -> Columns:
         ("critical", behind * 2.3 * c + 0.34 * across, ink.critical, np.inf),
         ("gradient", _beyond(arrow.gradient), ink.muted, np.linalg.norm(arrow.gradient)),
         ("safe", _beyond(arrow.safe), ink.safe, np.linalg.norm(arrow.safe)),
-        ("projection", arrow.projection + 0.3 * under * across, ink.lora, np.linalg.norm(arrow.projection)),
+        ("projection", arrow.projection + 0.38 * under * across, ink.lora, np.linalg.norm(arrow.projection)),
     ]
     placed: list[np.ndarray] = []
     texts = []
@@ -335,49 +259,6 @@ def _beyond(tip: np.ndarray) -> np.ndarray:
     return tip * (1 + 0.34 / length) if length else tip
 
 
-def _block_marks(matrix: BlockMeasure, rule: str, ink: Palette) -> Marks:
-    """Four cells, in each a square whose area is that block's share of the energy: amber if removed, green if kept."""
-    names = [f"{out}-{by}" for out in SIDES for by in SIDES]
-    middle = np.array([(column + 0.5, 1.56 - row) for row in range(2) for column in range(2)])
-    half = _CELL / 2 * np.sqrt([matrix.shares[name] for name in names])
-    taken = [name in subspace.removed_blocks(rule) for name in names]
-    inks = [ink.lora if gone else ink.safe for gone in taken]
-    return {
-        "cells": _boxes(np.floor(middle) + 0.5, np.full(4, 0.49)),
-        "blocks": _boxes(middle, half) | {"ink": inks, "alpha": [0.12 if gone else 0.85 for gone in taken]},
-        "shares": {
-            "x": middle[:, 0],
-            "y": middle[:, 1] - 0.48,
-            "text": [
-                f"{_percent(matrix.shares[name])} {'removed' if gone else 'kept'}"
-                for name, gone in zip(names, taken, strict=True)
-            ],
-            "ink": inks,
-        },
-    }
-
-
-def _boxes(middle: np.ndarray, half: np.ndarray) -> dict[str, np.ndarray]:
-    (x, y) = middle.T
-    return {"x0": x - half, "y0": y - half, "x1": x + half, "y1": y + half}
-
-
-def _sketch(rule: str) -> str:
-    """The four blocks as a small drawing: amber if removed, green if kept."""
-    cells = "".join(
-        f'<rect x="{12 * column}" y="{12 * row}" width="10" height="10" rx="1.5" '
-        f'fill="var(--w-{"lora" if f"{out}-{by}" in subspace.removed_blocks(rule) else "safe"})"/>'
-        for row, out in enumerate(SIDES)
-        for column, by in enumerate(SIDES)
-    )
-    style = "vertical-align: middle; margin-right: 12px"
-    return f'<svg width="22" height="22" style="{style}" aria-hidden="true">{cells}</svg>'
-
-
 def _pair(v: np.ndarray) -> str:
     x, y = np.round(v, 2) + 0.0  # + 0.0 turns −0 into 0
     return f"({x:.2f}, {y:.2f})".replace("-", "−")
-
-
-def _percent(share: float) -> str:
-    return f"{100 * share + 0.0:.1f} %"

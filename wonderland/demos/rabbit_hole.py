@@ -41,16 +41,16 @@ _RABBIT = np.array(
 )
 
 _BESIDE = """
-:host { display: grid; grid-template-columns: minmax(0, 560px) minmax(200px, 290px); gap: 8px 40px; }
-@media (max-width: 900px) { :host { grid-template-columns: minmax(0, 560px); } }
+:host { display: grid; grid-template-columns: minmax(0, 560px) minmax(200px, 290px);
+  grid-template-rows: 1fr auto; gap: 0 40px; }
+@media (max-width: 900px) { :host { grid-template-columns: minmax(0, 560px); grid-template-rows: auto; } }
 """
-_BELOW = ":host { align-self: end !important; }"
 _QUIET = """
 .readouts { border: 0; padding: 0 10px; }
 @media (min-width: 901px) { .readouts { display: grid; } }
 """
 # A finger that sets out sideways twists; one that sets out up or down still scrolls the page.
-_FRAME = {"border-radius": "10px", "overflow": "hidden", "touch-action": "pan-y"}
+_FRAME = {"border-radius": "10px", "overflow": "hidden", "touch-action": "pan-y", "grid-row": "1 / 3"}
 
 
 @dataclass(frozen=True)
@@ -166,10 +166,12 @@ class RabbitHole(Demo):
         self._picture = self._draw()
         self._words = html(self._words_html(), "demo")
         self._words.stylesheets = [*self._words.stylesheets, _QUIET]
-        side = pn.Column(field(self, "turn"), self._words, margin=0, stylesheets=[_BELOW])
+        slider = field(self, "turn")
+        slider.styles = {"align-self": "end"}
         return pn.Column(
             self._picture,
-            side,
+            slider,
+            self._words,
             sizing_mode="stretch_width",
             margin=0,
             styles=self._variables(),
