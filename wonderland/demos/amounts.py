@@ -1,0 +1,50 @@
+"""Counts, shares and bytes as text, from integers of any size."""
+
+UNITS = ("B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB", "ZiB", "YiB")
+# Longer integers are rounded on a picture.
+LONGEST = 10**10
+_RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
+
+
+def exact(number: int) -> str:
+    """Every digit, in groups of three."""
+    return f"{number:,}"
+
+
+def short(number: int) -> str:
+    """Every digit of up to ten, else three and the power of ten."""
+    return exact(number) if number < LONGEST else _scientific(number)
+
+
+def many(number: int, noun: str) -> str:
+    """A number of things: "1 block", "16 blocks"."""
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+
+
+def percent(part: int, whole: int) -> str:
+    """One integer as a percentage of another, to three digits or the nearest whole percent."""
+    share = 100 * part / whole
+    if 100 <= share < 1e6:
+        return f"{share:,.0f}%"
+    return f"{share:.3g}%" if 1e-3 < share < 100 or not part else f"{_scientific(share)}%"
+
+
+def reduction(part: int, whole: int) -> str:
+    """By how many percent of the whole the part is smaller; never rounded up to all of it."""
+    if part > whole:
+        return f"none: {percent(part, whole)}"
+    text = f"{100 * (whole - part) / whole:.2f}%"
+    return "over 99.99%" if text == "100.00%" and part else text
+
+
+def size(number: int) -> str:
+    """Bytes in the largest binary unit that leaves a whole one."""
+    amount, unit = float(number), 0
+    while amount >= 1024 and unit + 1 < len(UNITS):
+        amount, unit = amount / 1024, unit + 1
+    return f"{amount:,.1f} {UNITS[unit]}" if unit else f"{number} {UNITS[0]}"
+
+
+def _scientific(number: float) -> str:
+    digits, power = f"{number:.2e}".split("e")
+    return f"{digits}×10{str(int(power)).translate(_RAISED)}"

@@ -1,0 +1,111 @@
+"""What each method trains and holds for one layer: the rows of chapter 10's scales."""
+
+from bisect import bisect_left
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from wonderland.demos.amounts import exact, many
+from wonderland.maths import counting
+
+
+@dataclass(frozen=True)
+class Count:
+    """What one method trains and holds for the layer; `why` says what is wrong where it cannot be built."""
+
+    method: str
+    concept: str
+    formula: str
+    trained: int = 0
+    buffers: int = 0
+    why: str = ""
+
+
+@dataclass(frozen=True)
+class Layer:
+    """A layer, and how the methods are set on it."""
+
+    in_features: int
+    out_features: int
+    rank: int
+    block: int
+    keep: float
+    boft_block: int
+    boft_factors: int
+
+    @property
+    def k(self) -> int:
+        """Directions OSFT protects: the share kept, to the nearest whole number."""
+        return round(self.keep * self.least)
+
+    @property
+    def least(self) -> int:
+        """How many singular directions the weight has."""
+        return min(self.in_features, self.out_features)
+
+
+def tale_counts(layer: Layer) -> dict[str, Count]:
+    """The tutorial's three counts."""
+    n, m, r = layer.in_features, layer.out_features, layer.rank
+    return {
+        "full": Count("full fine-tuning", "critical", "in·out", counting.full(n, m)),
+        "lora": Count("LoRA", "lora", "rank·(in + out)", counting.lora(n, m, r)),
+        "oft": Count("OFT", "original", "rank²", counting.rank_squared(r)),
+    }
+
+
+def real_counts(layer: Layer) -> dict[str, Count]:
+    """What each method trains, and the numbers it holds beside its parameters."""
+    n, m, r, k = layer.in_features, layer.out_features, layer.rank, layer.k
+    b, blocks = counting.oft_block(n, layer.block), counting.oft_block(n, r)
+    return {
+        "full": Count("full fine-tuning", "critical", "in·out", counting.full(n, m)),
+        "lora": Count(f"LoRA, rank {r:,}", "lora", "rank·(in + out)", counting.lora(n, m, r)),
+        "oft": Count(f"OFT, blocks of {b:,}", "original", "in·(b − 1)/2", counting.oft(n, m, block=layer.block)),
+        "oft blocks": Count(
+            f"OFT, {many(blocks, 'block')} of {n // blocks:,}",
+            "original",
+            "in·(b − 1)/2, b = in/rank",
+            counting.oft(n, m, blocks=r),
+        ),
+        "boft": _boft(layer),
+        "psoft": Count(
+            f"PSOFT, rank {r:,}", "original", "rank·(rank − 1)/2 + 2·rank", counting.psoft(r), buffers=r * (n + m)
+        ),
+        "factored": Count(
+            f"OSFT factored, k = {k:,}",
+            "safe",
+            "(min(in, out) − k)·(in + out + 1)",
+            counting.osft_factored(n, m, k),
+            counting.buffers_osft_factored(n, m, k),
+        ),
+        "core": Count(
+            f"OSFT as C, k = {k:,}",
+            "safe",
+            "(out − k)·(in − k)",
+            counting.osft_core(n, m, k),
+            counting.buffers_osft_core(n, m, k),
+        ),
+    }
+
+
+def _boft(layer: Layer) -> Count:
+    n, m, factors, b = layer.in_features, layer.out_features, layer.boft_factors, layer.boft_block
+    method = f"BOFT, {many(factors, 'factor')}, blocks of {b:,}"
+    try:
+        free = counting.boft_free(n, m, factors, b)
+        # Beside them peft holds every factor's permutation as a whole matrix, in×in.
+        return Count(
+            method,
+            "original",
+            f"factors·in·b + out, of which {exact(free)} turn",
+            counting.boft(n, m, factors, b),
+            factors * n**2,
+        )
+    except ValueError as error:  # the other methods do not mind
+        return Count(method, "original", "factors·in·b + out", why=str(error))
+
+
+def smallest_k(count: Callable[[int, int, int], int], layer: Layer) -> int:
+    """How many directions OSFT must protect before it trains a tenth of the layer, or less."""
+    n, m = layer.in_features, layer.out_features
+    return bisect_left(range(layer.least + 1), True, key=lambda k: 10 * count(n, m, k) <= counting.full(n, m))
