@@ -1,0 +1,104 @@
+"""Chapter 9 in a browser."""
+
+import numpy as np
+
+from tests.ui.reader import Reader
+from wonderland.backend.step import LayerRun, StepSettings
+from wonderland.demos.jobs import one_core
+
+PATIENCE = 120  # seconds: the first reader of a server waits for torch
+
+
+def losses(steps: int, **settings: object) -> list[float]:
+    with one_core():
+        records = LayerRun(StepSettings(**settings)).run(steps)
+    return [records[0].loss_before, *(record.loss_after for record in records)]
+
+
+def expect_losses(reader: Reader, steps: int, **settings: object) -> None:
+    wanted = losses(steps, **settings)
+    reader.wait_for(lambda: len(reader.column("loss", "y")) == steps + 1, f"{steps} steps", PATIENCE)
+    reader.expect_column("loss", "y", wanted)
+    reader.expect_column("loss", "x", range(steps + 1))
+
+
+def open_ready(reader: Reader, query: str) -> Reader:
+    """Open the chapter and wait until torch has drawn its first points."""
+    reader.open(query)
+    reader.wait_for(lambda: len(reader.column("loss", "y")), "torch", PATIENCE)
+    return reader
+
+
+def test_each_press_is_a_step(reader: Reader) -> None:
+    open_ready(reader, "?chapter=9")
+    reader.expect_readout("steps", "0")
+    for taken in (1, 2):
+        reader.press("Take a step")
+        expect_losses(reader, taken)
+        reader.expect_readout("steps", str(taken))
+    with one_core():
+        records = LayerRun(StepSettings()).run(2)
+    last = records[-1]
+    np.testing.assert_allclose(reader.column("right", "y")[1:], [np.log10(r.leak.right) for r in records], atol=1e-9)
+    reader.expect_readout("‖ΔW Vₕ‖, protected inputs", f"{last.leak.right:.1e}")
+    shown = reader.page.locator(".matrix").nth(3).inner_text().split()
+    assert shown == [f"{value:+.4f}" for value in last.weight_after.ravel()]
+    assert "steps=2" in reader.page.url
+    reader.press("Reset")
+    reader.expect_readout("steps", "0")
+
+
+def test_the_switches_and_the_layer(reader: Reader) -> None:
+    open_ready(reader, "?chapter=9&steps=6")
+    expect_losses(reader, 6)
+    reader.choose("Trap 1: the rule", "two-sided")
+    expect_losses(reader, 6, rule="two-sided")
+    reader.press("adam")
+    expect_losses(reader, 6, rule="two-sided", optimizer="adam")
+    reader.press("update")
+    expect_losses(reader, 6, rule="two-sided", optimizer="adam", project="update")
+    reader.press("recomputed")
+    settings = {"rule": "two-sided", "optimizer": "adam", "project": "update", "basis": "recomputed"}
+    expect_losses(reader, 6, **settings)
+    reader.nudge("Cut-off k")
+    expect_losses(reader, 6, **settings, k=2)
+    reader.choose("Layer", "8×8")
+    settings |= {"k": 2, "m": 8, "n": 8}
+    expect_losses(reader, 6, **settings)
+    reader.press("More controls")
+    reader.type("Learning rate", "0.02")
+    expect_losses(reader, 6, **settings, lr=0.02)
+    reader.nudge("Random inputs", "ArrowRight", times=3)
+    expect_losses(reader, 6, **settings, lr=0.02, samples=8)
+    reader.type("Seed", "11")
+    settings |= {"lr": 0.02, "samples": 8, "seed": 11}
+    expect_losses(reader, 6, **settings)
+    reader.nudge("Steps taken", "ArrowRight", times=2)
+    expect_losses(reader, 8, **settings)
+    reader.nudge("Steps taken", "ArrowLeft")
+    expect_losses(reader, 7, **settings)
+
+
+def test_many_steps_do_not_stop_the_page(reader: Reader) -> None:
+    trap = {"m": 48, "n": 64, "k": 12, "samples": 100, "lr": 1.0, "rule": "two-sided"}
+    open_ready(reader, "?chapter=9&layer=48×64&k=12&samples=100&lr=1&rule=two-sided")
+    reader.nudge("N", "ArrowRight", times=2)
+    reader.press("Run N steps")
+    reader.wait_for(lambda: "of 102 …" in reader.readout("steps"), "the run", PATIENCE)
+    reader.press("More controls")  # the page answers meanwhile
+    reader.page.get_by_role("textbox", name="Learning rate", exact=True).wait_for()
+    expect_losses(reader, 102, **trap)
+    reader.expect_readout("steps", "102")
+    assert reader.column("right", "y").max() < -10
+    assert reader.readout("‖ΔW Vₕ‖, protected inputs") == f"{10 ** reader.column('right', 'y')[-1]:.1e}"
+
+
+def test_bad_input_is_answered_and_the_picture_stands(reader: Reader) -> None:
+    open_ready(reader, "?chapter=9&steps=3&lr=fast")
+    assert "Learning rate is “fast”" in reader.alert()
+    expect_losses(reader, 3)
+    reader.press("More controls")
+    reader.type("Learning rate", "-1")
+    reader.page.get_by_text("Learning rate = -1 is out of range").wait_for()
+    reader.type("Learning rate", "0.2")
+    expect_losses(reader, 3, lr=0.2)

@@ -1,0 +1,240 @@
+"""Chapter 5: what will the old skill do? The reader's guess, then the recorded run."""
+
+from dataclasses import dataclass
+
+import holoviews as hv
+import numpy as np
+import panel as pn
+import param
+
+from wonderland.demos import races
+from wonderland.demos.base import Claim, Demo, Readout
+from wonderland.demos.canvas import Canvas, Marks, apart
+from wonderland.demos.fields import Whole
+from wonderland.theme import palette
+
+STEPS = (30, 60, 120, 180, 240, 300)
+"""Training steps at which the reader says what will be left; in between the guess is a straight line."""
+SHAPES = {
+    "hold": (1.0, 1.0, 1.0, 1.0, 1.0, 1.0),
+    "sag": (0.98, 0.96, 0.92, 0.88, 0.84, 0.8),
+    "at_once": (0.4, 0.25, 0.2, 0.15, 0.15, 0.15),
+    "late": (1.0, 1.0, 1.0, 0.9, 0.5, 0.3),
+    "back": (0.7, 0.6, 0.7, 0.8, 0.9, 0.95),
+}
+"""Curves to start from, as shares of the accuracy before."""
+ROOM = 364
+"""Where the horizontal axis ends: the names of the curves stand behind the last step."""
+NOTABLE = 10
+"""A loss of so many points is called forgetting."""
+
+
+@dataclass(frozen=True, eq=False)
+class ForgettingMeasure:
+    """The guess, and once it is revealed the run; accuracies in percent."""
+
+    steps: np.ndarray
+    guess: np.ndarray
+    revealed: bool
+    runs: tuple[races.Curve, ...]
+    """The recorded runs of full fine-tuning, a seed each."""
+    old: np.ndarray
+    """Their mean accuracy on task A at each of `steps`."""
+    new: np.ndarray
+    """Their mean accuracy on task B."""
+    gap: float
+    """Mean distance of the guess from `old`, in percentage points."""
+    widest: float
+    widest_at: int
+
+
+def compare(steps: np.ndarray, guess: np.ndarray, old: np.ndarray) -> tuple[float, float, int]:
+    """Mean and largest distance of two curves over the same steps, and the step of the largest."""
+    gaps = np.abs(guess - old)
+    worst = int(gaps.argmax())
+    return float(gaps.mean()), float(gaps[worst]), int(steps[worst])
+
+
+def _after(steps: int) -> Whole:
+    return Whole(
+        default=97,
+        bounds=(0, 100),
+        step=1,
+        label=f"Guess after {steps} steps, %",
+        doc=f"How many of the old task's images will be named rightly after {steps} steps of the new one.",
+    )
+
+
+class FirstForgetting(Demo):
+    """A network learns a second task in the plainest way: guess what becomes of the first, then look."""
+
+    hold = param.Event(label="Holds", doc="Start from a curve that stays where it is.")
+    sag = param.Event(label="Sags", doc="Start from a curve that slowly sinks.")
+    at_once = param.Event(label="Falls at once", doc="Start from a curve that falls in the first steps.")
+    late = param.Event(label="Falls late", doc="Start from a curve that holds for long and then falls.")
+    back = param.Event(label="Falls, comes back", doc="Start from a curve that falls and recovers.")
+    after_30 = _after(30)
+    after_60 = _after(60)
+    after_120 = _after(120)
+    after_180 = _after(180)
+    after_240 = _after(240)
+    after_300 = _after(300)
+    reveal = param.Event(label="Reveal", doc="Show what really happened.")
+    revealed = param.Boolean(default=False, label="Revealed", doc="Whether the recorded run is shown.")
+
+    title = "The old acquaintance"
+    controls = ("hold", "sag", "at_once", "late", "back", "reveal")
+    more = tuple(f"after_{steps}" for steps in STEPS)
+    code = (compare,)
+    axes = {"revealed": (False, True)}
+
+    def __init__(self, **params: object) -> None:
+        super().__init__(**params)
+        self.param.watch(self._on_shape, list(SHAPES))
+        self.param.watch(self._on_reveal, "reveal")
+
+    def measure(self) -> ForgettingMeasure:
+        race = races.recorded()
+        runs = tuple(race.of("full"))
+        steps = runs[0].step
+        old = 100 * np.mean([run.accuracy_a for run in runs], axis=0)
+        guess = np.interp(steps, (0, *STEPS), (old[0], *self._guessed()))
+        gap, widest, at = compare(steps, guess, old)
+        return ForgettingMeasure(
+            steps=steps,
+            guess=guess,
+            revealed=self.revealed,
+            runs=runs,
+            old=old,
+            new=100 * np.mean([run.accuracy_b for run in runs], axis=0),
+            gap=gap,
+            widest=widest,
+            widest_at=at,
+        )
+
+    def marks(self, result: ForgettingMeasure) -> Marks:
+        ink = palette(self.dark)
+        shown = slice(None) if result.revealed else slice(0)  # nothing of the run is on the page before
+        ends = [("guess", result.guess[-1], ink.text)]
+        if result.revealed:
+            ends += [("task A", result.old[-1], ink.critical), ("task B", result.new[-1], ink.critical)]
+        names, heights, inks = (list(column) for column in zip(*ends, strict=True))
+        return {
+            "guess": {"x": result.steps, "y": result.guess},
+            "handles": {"x": list(STEPS), "y": self._guessed()},
+            "start": {"x": [0], "y": [result.old[0]]},
+            "runs A": races.joined(result.runs if result.revealed else (), "accuracy_a"),
+            "task A": {"x": result.steps[shown], "y": result.old[shown]},
+            "task B": {"x": result.steps[shown], "y": result.new[shown]},
+            "gaps": {
+                "x0": result.steps[shown],
+                "y0": result.guess[shown],
+                "x1": result.steps[shown],
+                "y1": result.old[shown],
+            },
+            "names": {"x": [STEPS[-1] + 9] * len(names), "y": apart(heights, 7, 3, 103), "text": names, "ink": inks},
+        }
+
+    def pictures(self, canvas: Canvas) -> list[pn.viewable.Viewable]:
+        ink = canvas.palette
+        bold = {"line_width": 2.5}
+        picture = canvas.picture(
+            canvas.draw(hv.Segments, "gaps", color=ink.muted, line_width=1, line_alpha=0.6),
+            canvas.draw(hv.Curve, "runs A", color=ink.critical, line_width=1, line_alpha=0.4),
+            canvas.draw(hv.Curve, "task B", color=ink.critical, line_dash="dashed", **bold),
+            canvas.draw(hv.Curve, "task A", color=ink.critical, **bold),
+            canvas.draw(hv.Curve, "guess", color=ink.text, line_width=2),
+            canvas.draw(hv.Points, "start", color=ink.muted, size=8, line_color=None),
+            canvas.draw(hv.Points, "handles", color=ink.text, size=13, line_color=ink.panel, line_width=2),
+            canvas.draw(hv.Labels, "names", {"text_color": "ink"}, text_align="left", text_font_size="13px"),
+            xlim=(-6, ROOM),
+            ylim=(0, 106),
+            xticks=[0, *STEPS],
+            yticks=[0, 20, 40, 60, 80, 100],
+            xlabel="training steps on the new task",
+            ylabel="images named rightly, %",
+            title="the old task — drag your guess",
+            height=360,
+            max_width=760,
+            on_drag=self._on_drag,
+            on_tap=lambda x, y: self._on_drag(x, y, "move"),
+        )
+        return [picture]
+
+    def readouts(self, result: ForgettingMeasure) -> list[Readout]:
+        shown = [Readout("before", f"{result.old[0]:.1f}%", "muted"), Readout("your guess at the end", self._last())]
+        if result.revealed:
+            shown += [
+                Readout("task A at the end", f"{result.old[-1]:.1f}%", "critical"),
+                Readout("task B at the end", f"{result.new[-1]:.1f}%", "critical"),
+                Readout("your guess is off by, on average", f"{result.gap:.1f} points"),
+                Readout("at most", f"{result.widest:.1f} points, step {result.widest_at}"),
+            ]
+        return shown
+
+    def describe(self, result: ForgettingMeasure) -> str:
+        guess = ", ".join(f"{value}% after {step}" for step, value in zip(STEPS, self._guessed(), strict=True))
+        words = (
+            "A curve of the share of the old task's images that are named rightly while the network learns the new "
+            f"task, from {result.old[0]:.1f}% before it. Your guess: {guess} steps. "
+        )
+        if not result.revealed:
+            return words + "What really happened is not shown yet."
+        return words + (
+            f"What really happened, recorded, mean of {len(result.runs)} seeds: the old task fell to "
+            f"{result.old.min():.1f}% at step {result.steps[result.old.argmin()]:.0f} and ended at "
+            f"{result.old[-1]:.1f}%, as the new one rose from {result.new[0]:.1f}% to {result.new[-1]:.1f}%. Your "
+            f"guess is off by {result.gap:.1f} points on average, at most by {result.widest:.1f}, at step "
+            f"{result.widest_at}."
+        )
+
+    def details(self, result: ForgettingMeasure) -> str:
+        if not result.revealed:
+            return (
+                '<p class="detail">Task A, the old one: handwritten digits, upright. Task B, the new one: the same '
+                "digits, turned by 90°.</p>"
+            )
+        race = races.recorded()
+        seeds = ", ".join(map(str, race.seeds))
+        half = result.steps[result.old < (result.old[0] + result.old.min()) / 2]
+        learned = result.steps[result.new > (result.new[0] + result.new.max()) / 2]
+        return (
+            f'<p class="detail"><span class="tag">recorded</span> Full fine-tuning, seeds {seeds}; thick lines: their '
+            "means. "
+            f"Half of task A’s fall was over after {half[0]:.0f} steps, half of task B’s rise after {learned[0]:.0f}. "
+            f"({race.source}.)</p>"
+        )
+
+    def claims(self, result: ForgettingMeasure) -> list[Claim]:
+        if not result.revealed:
+            return []
+        lost = result.old[0] - result.old[-1]
+        each = [run.lost for run in result.runs]
+        return [
+            Claim(
+                "knowledge",
+                "Fine-tune every weight on a new task, and the old one is forgotten.",
+                f"Recorded: the old task went from {result.old[0]:.1f}% to {result.old[-1]:.1f}%, {lost:.1f} points "
+                f"lost, the mean of {len(each)} seeds; from seed to seed it lost {min(each):.1f} to {max(each):.1f}.",
+                "holds" if min(each) > NOTABLE else "partly" if lost > NOTABLE else "fails",
+            )
+        ]
+
+    def _guessed(self) -> list[int]:
+        return [getattr(self, name) for name in self.more]
+
+    def _last(self) -> str:
+        return f"{self._guessed()[-1]}%"
+
+    def _on_shape(self, *events: param.parameterized.Event) -> None:
+        start = self.result.old[0]
+        heights = [round(share * start) for share in SHAPES[events[-1].name]]
+        self.param.update(**dict(zip(self.more, heights, strict=True)))
+
+    def _on_reveal(self, *_: object) -> None:
+        self.revealed = True
+
+    def _on_drag(self, x: float, y: float, phase: str) -> None:
+        if phase != "end":  # whichever point the pointer passes: a curve can be drawn in one sweep
+            nearest = int(np.argmin([abs(x - step) for step in STEPS]))
+            setattr(self, self.more[nearest], round(min(max(y, 0), 100)))
