@@ -121,7 +121,7 @@ def apply(demo: Demo, state: dict[str, str]) -> list[str]:
     """Set a demo's parameters from an address; what cannot be set stays as it was and is reported in words."""
     problems = []
     for name, text in state.items():
-        if name not in demo.state_names() or isinstance(demo.param[name], param.Event):
+        if name not in demo.state_names():
             problems.append(f"“{name}” is no control of {demo.title}; it is ignored.")
             continue
         try:
@@ -135,7 +135,7 @@ def _changed(demo: Demo) -> dict[str, str]:
     changed = {}
     for name in demo.state_names():
         parameter, value = demo.param[name], getattr(demo, name)
-        if isinstance(parameter, param.Event) or np.array_equal(value, parameter.default):
+        if np.array_equal(value, parameter.default):
             continue
         changed[name] = _text(value)
     return changed

@@ -149,7 +149,7 @@ def claims(_: "Document") -> pn.pane.HTML:
             10,
             "original",
             f"{oft:.1%}",
-            f"fewer parameters trained by OFT, blocks of 16, on a 512→256 layer; {osft:.1%} by OSFT that protects half.",
+            f"fewer parameters trained by OFT, blocks of 16, on a 512→256 layer; {osft:.1%} by OSFT, half protected.",
         ),
         (
             "stable training",

@@ -2,6 +2,7 @@
 
 import asyncio
 import math
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -11,8 +12,8 @@ from hypothesis import strategies as st
 from scipy.stats import entropy
 
 from wonderland.backend import race
-from wonderland.demos import svd_explorer
-from wonderland.demos.spectra import NOISE, SHAPES, TOY, layer, toy
+from wonderland.demos import jobs, svd_explorer
+from wonderland.demos.spectra import NOISE, SHAPES, TOY, Source, layer, toy
 from wonderland.demos.svd_explorer import FULL_COLOR, LEVELS, SVDExplorer
 from wonderland.theme import DARK, LIGHT
 
@@ -195,35 +196,42 @@ def test_words_hold_the_numbers():
     assert {r.label: r.value for r in demo.readouts(demo.result)}["critical"] == "9 of 64"
 
 
-def test_network_trains_beside_the_page():
+def test_network_trains_beside_the_page(monkeypatch):
+    calls = []
+
+    def counted(seed: int, name: str) -> Source:
+        calls.append((seed, name))
+        return layer(seed, name)
+
     async def read() -> None:
         demo = SVDExplorer()
         assert demo.result.name == "toy"
         demo.source = "layer1"
         for demo.k in (3, 4, 5):
-            assert len(asyncio.all_tasks()) == 2  # this one, and one training however the cut-off moves
-        assert demo.result.source is None  # nothing waited
+            assert demo.result.source is None  # nothing waited
         assert demo.readouts(demo.result)[0].value == "training …"
         assert demo.marks(demo.result).keys() == SVDExplorer().marks(SVDExplorer().result).keys()
-        async with asyncio.timeout(120):
-            while demo.result.source is None:
-                await asyncio.sleep(0.01)
+        await until(lambda: demo.result.source)
         assert np.array_equal(demo.result.accuracy, layer(0, "layer1").accuracy)
         assert demo.result.k == 5
 
+    monkeypatch.setattr(svd_explorer, "layer", counted)
     layer.cache_clear()
     asyncio.run(read())
+    assert calls == [(0, "layer1")]  # once, however the cut-off moved meanwhile
 
 
 def test_a_reader_who_moves_on_gets_the_toy():
     async def read() -> None:
         demo = SVDExplorer(source="layer3")
-        demo.source = "toy"
         demo.source = "layer2"
         demo.source = "toy"
-        await asyncio.gather(*(asyncio.all_tasks() - {asyncio.current_task()}))
-        assert demo.result.name == "toy"
+        assert not demo._worker.busy
+        await asyncio.sleep(3 * jobs.PERIOD / 1000)  # time enough to hear of what was begun
         assert demo.result.source is toy(0)
+        demo.source = "layer2"
+        await until(lambda: demo.result.source)
+        assert demo.result.count == 128
 
     asyncio.run(read())
 
@@ -237,16 +245,19 @@ def test_a_failed_training_is_said_and_tried_again(monkeypatch):
         with monkeypatch.context() as patch:
             patch.setattr(svd_explorer, "layer", fails)
             demo.source = "layer3"
-            tasks = asyncio.all_tasks() - {asyncio.current_task()}
-            with pytest.raises(RuntimeError):
-                await asyncio.gather(*tasks)
+            await until(lambda: demo.problem)
         assert "could not be trained (no memory left)" in demo.problem
         demo.k = 3
-        await asyncio.gather(*(asyncio.all_tasks() - {asyncio.current_task()}))
+        await until(lambda: demo.result.source)
         assert (demo.problem, demo.result.count, demo.result.k) == ("", 10, 3)
-        assert demo.result.source is layer(0, "layer3")
 
     asyncio.run(read())
+
+
+async def until(ready: Callable[[], object]) -> None:
+    async with asyncio.timeout(120):
+        while not ready():
+            await asyncio.sleep(0.01)
 
 
 @pytest.mark.parametrize(

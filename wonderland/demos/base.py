@@ -94,9 +94,9 @@ class Demo(pn.viewable.Viewer):
 
     @classmethod
     def state_names(cls) -> list[str]:
-        """The parameters that make up the demo's state, as in the page's address."""
-        shared = {*Demo.param, "name"}
-        return [name for name, p in cls.param.objects("existing").items() if name not in shared and not p.constant]
+        """The parameters that make up the demo's state, as in the page's address; a button is none."""
+        own = {name: p for name, p in cls.param.objects("existing").items() if name not in Demo.param}
+        return [name for name, p in own.items() if not (p.constant or isinstance(p, param.Event))]
 
     # What a demo defines
 
@@ -139,10 +139,7 @@ class Demo(pn.viewable.Viewer):
 
     def reset(self) -> None:
         """Set every parameter back to its default."""
-        self.param.update(**{name: self.param[name].default for name in self.state_names() if self._settable(name)})
-
-    def _settable(self, name: str) -> bool:
-        return not self.param[name].readonly and not isinstance(self.param[name], param.Event)
+        self.param.update(**{name: self.param[name].default for name in self.state_names()})
 
     def _on_controls(self, *_: object) -> None:
         try:

@@ -117,6 +117,8 @@ class Worker:
             self._look()
 
     def _look(self) -> None:
+        if not pn.state.loaded:
+            return  # changes made between sending a page and hearing that it stands are lost (panel 1.9.4, io.hold)
         job = self._job
         if job is not None:
             done = job.done  # asked first: what comes after this line is taken at the next look

@@ -1,7 +1,6 @@
 """Chapter 6: the part of a matrix that is large, and the part that is needed."""
 
-import asyncio
-from functools import partial
+from typing import Any
 
 import holoviews as hv
 import numpy as np
@@ -9,6 +8,7 @@ import panel as pn
 import param
 from bokeh.palettes import interp_palette
 
+from wonderland.demos import jobs
 from wonderland.demos.base import Claim, Demo, Readout
 from wonderland.demos.canvas import Canvas, Columns, Marks
 from wonderland.demos.fields import Whole
@@ -66,6 +66,10 @@ class SVDExplorer(Demo):
     _layer: Source | None = None
     _layer_key: tuple[int, str] | None = None
     _coming: tuple[int, str] | None = None
+
+    def __init__(self, **params: Any) -> None:
+        self._worker = jobs.Worker(self._on_layer, self._on_end)
+        super().__init__(**params)
 
     def measure(self) -> SVDMeasure:
         count = min(SHAPES[self.source])
@@ -241,40 +245,24 @@ class SVDExplorer(Demo):
         if "source" in moved or not events:
             self.param.k.softbounds = (1, count)
         super()._on_controls(*events)
-        wanted = self.seed, self.source
-        if self.source != "toy" and wanted not in (self._layer_key, self._coming):
-            self._fetch(*wanted)
+        wanted = (self.seed, self.source)
+        if self.source == "toy" or wanted == self._layer_key:
+            self._coming = None
+            self._worker.cancel()
+        elif wanted != self._coming:
+            self._coming = wanted
+            self._worker.start(lambda: [layer(*wanted)])
 
-    def _fetch(self, seed: int, name: str) -> None:
-        try:
-            asyncio.get_running_loop()
-        except RuntimeError:  # a plain script has nothing to keep awake, and waits
-            self._take(layer(seed, name), (seed, name))
-        else:
-            self._coming = seed, name
-            pn.state.execute(partial(self._train, seed, name))
-
-    async def _train(self, seed: int, name: str) -> None:
-        try:
-            trained = await asyncio.to_thread(layer, seed, name)
-        except Exception as error:  # whatever it was, the reader must not wait forever
-            pn.state.execute(partial(self._give_up, error), schedule=True)
-            raise
-        finally:
-            if self._coming == (seed, name):
-                self._coming = None
-        if (seed, name) == (self.seed, self.source):  # else the reader has moved on
-            # Scheduled, so that the session's lock is held while the page changes.
-            pn.state.execute(partial(self._take, trained, (seed, name)), schedule=True)
-
-    def _give_up(self, error: Exception) -> None:
-        with param.edit_constant(self):
-            self.problem = f"The network could not be trained ({error}). Move a control to try again."
-        self._redraw()
-
-    def _take(self, trained: Source, key: tuple[int, str]) -> None:
-        self._layer, self._layer_key = trained, key
+    def _on_layer(self, news: list[Source]) -> None:
+        self._layer, self._layer_key = news[-1], self._coming
         self._on_controls()
+
+    def _on_end(self, error: BaseException | None) -> None:
+        if error:
+            self._coming = None
+            with param.edit_constant(self):
+                self.problem = f"The network could not be trained ({error}). Move a control to try again."
+            self._redraw()
 
     @param.depends("regenerate", watch=True)
     def _on_regenerate(self) -> None:
