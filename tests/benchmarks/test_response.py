@@ -14,7 +14,7 @@ from bokeh.document import Document as BokehDocument
 from bokeh.protocol import Protocol
 
 import wonderland
-from tests.ui.conftest import APP, _await
+from tests.ui.conftest import APP, await_answer
 from tests.ui.reader import Reader
 from wonderland.demos.base import Demo
 from wonderland.demos.fields import Real
@@ -109,7 +109,7 @@ def test_opening(new_reader: Callable[..., Reader], server: str, table: Callable
         port = 5990 + n
         begin = time.perf_counter()
         process = subprocess.Popen([sys.executable, "-m", "panel", "serve", str(APP), "--port", str(port)], stderr=-3)
-        _await(f"http://localhost:{port}/app", process)
+        await_answer(f"http://localhost:{port}/app", process)
         starts.append(time.perf_counter() - begin)
         process.terminate()
         process.wait()

@@ -4,6 +4,7 @@ import threading
 import pytest
 import torch
 
+from wonderland import backend
 from wonderland.demos import jobs
 from wonderland.demos.jobs import WORKERS, Job, Worker
 
@@ -146,7 +147,7 @@ def test_torch_keeps_to_one_core_and_gives_it_back():
     before = torch.get_num_threads()
     log = Log()
     log.worker.start(lambda: iter([torch.get_num_threads()]))
-    with jobs.one_core():
+    with backend.one_core():
         assert torch.get_num_threads() == 1
     assert log.news == [1]
     assert torch.get_num_threads() == before
@@ -154,7 +155,7 @@ def test_torch_keeps_to_one_core_and_gives_it_back():
 
 def test_one_core_is_given_back_after_an_error():
     before = torch.get_num_threads()
-    with pytest.raises(ValueError, match="diverged"), jobs.one_core():
+    with pytest.raises(ValueError, match="diverged"), backend.one_core():
         raise ValueError("diverged")
     assert torch.get_num_threads() == before
 

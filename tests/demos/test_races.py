@@ -4,10 +4,10 @@ import math
 import numpy as np
 import pytest
 
+from wonderland.backend import one_core
 from wonderland.backend.race import METHODS as BACKEND_METHODS
 from wonderland.backend.race import RACE_TASKS, RacePoint, RaceSettings, race
 from wonderland.demos import races
-from wonderland.demos.jobs import one_core
 
 
 @pytest.fixture

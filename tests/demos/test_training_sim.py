@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from wonderland import TrainingSim, address
+from wonderland.backend import one_core
 from wonderland.backend.race import RaceSettings, race
 from wonderland.demos import races
-from wonderland.demos.jobs import one_core
 from wonderland.demos.training_sim import tale
 
 SHORT = {"steps": 20, "seed": 5}

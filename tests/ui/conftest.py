@@ -33,20 +33,25 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(scope="session")
-def server() -> Iterator[str]:
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The address of a server that runs the app as the README says."""
+    log = tmp_path_factory.mktemp("server") / "log"  # a pipe that nobody empties would stop the server
     with socket.socket() as free:
         free.bind(("localhost", 0))
         port = free.getsockname()[1]
     command = [sys.executable, "-m", "panel", "serve", str(APP), "--port", str(port)]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    with log.open("w") as out:
+        process = subprocess.Popen(command, stdout=out, stderr=subprocess.STDOUT)
     address = f"http://localhost:{port}"
     try:
-        _await(f"{address}/app", process)
+        try:
+            await_answer(f"{address}/app", process)
+        except RuntimeError as error:
+            raise RuntimeError(f"{error}\n{log.read_text()}") from None
         yield address
     finally:
         process.terminate()
-        process.communicate(timeout=10)
+        process.wait(20)
 
 
 @pytest.fixture(scope="session")
@@ -84,11 +89,12 @@ def reader(new_reader: Callable[..., Reader]) -> Reader:
     return new_reader()
 
 
-def _await(address: str, process: subprocess.Popen, timeout: float = 60.0) -> None:
+def await_answer(address: str, process: subprocess.Popen, timeout: float = 60.0) -> None:
+    """Wait until the server answers 200 at that address."""
     end = time.monotonic() + timeout
     while time.monotonic() < end:
         if process.poll() is not None:
-            raise RuntimeError(f"the server ended: {process.stdout.read().decode()}")
+            raise RuntimeError("the server ended at once")
         try:
             with urllib.request.urlopen(address, timeout=5) as answer:
                 if answer.status == 200:

@@ -3,8 +3,8 @@
 import numpy as np
 
 from tests.ui.reader import Reader
+from wonderland.backend import one_core
 from wonderland.backend.step import LayerRun, StepSettings
-from wonderland.demos.jobs import one_core
 
 PATIENCE = 120  # seconds: the first reader of a server waits for torch
 

@@ -5,9 +5,9 @@ import re
 import numpy as np
 
 from tests.ui.reader import Reader
+from wonderland.backend import one_core
 from wonderland.backend.race import RaceSettings, race
 from wonderland.demos import races
-from wonderland.demos.jobs import one_core
 from wonderland.demos.training_sim import tale
 
 PATIENCE = 240  # seconds, on a machine that has other things to do

@@ -3,6 +3,9 @@
 Importing this package alone is light; its modules import torch.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 
 def warm(threads: int | None = 1) -> None:
     """Load torch and its optimizers ahead of the first training step.
@@ -25,3 +28,19 @@ def warm(threads: int | None = 1) -> None:
         torch.set_num_threads(threads)
     # The first optimizer of a process imports torch's compiler, used or not: a real step, thrown away, loads all.
     LayerRun().step()
+
+
+@contextmanager
+def one_core() -> Iterator[None]:
+    """Let torch compute in the present thread alone.
+
+    Further threads would spin beside the server's own, and make small work tens of times slower.
+    """
+    import torch
+
+    before = torch.get_num_threads()  # of this thread
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

@@ -1,9 +1,8 @@
 """Long work beside the page: a worker computes, and a demo takes what has come, a few times a second."""
 
 import asyncio
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from concurrent.futures import Executor, ThreadPoolExecutor
-from contextlib import contextmanager
 from functools import cache
 from queue import Empty, SimpleQueue
 from threading import Event
@@ -61,7 +60,7 @@ class Job:
 
         backend.warm()
         _loaded.set()
-        with one_core():
+        with backend.one_core():
             for value in stream():
                 if self._stop.is_set():
                     return
@@ -131,22 +130,6 @@ class Worker:
         if self._job is None and self._looking:
             self._looking = False
             self._clock.stop()
-
-
-@contextmanager
-def one_core() -> Iterator[None]:
-    """Let torch compute in the present thread alone.
-
-    Further threads would spin beside the server's own, and make small work tens of times slower.
-    """
-    import torch
-
-    before = torch.get_num_threads()  # of this thread
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def returns() -> bool:

@@ -10,6 +10,7 @@ import panel as pn
 import param
 from bokeh.palettes import interp_palette
 
+from wonderland import backend
 from wonderland.demos import jobs
 from wonderland.demos.base import Claim, Demo, Readout, source_of
 from wonderland.demos.canvas import Canvas, Columns, Marks, apart, round_ticks
@@ -189,7 +190,7 @@ class OSFTStep(Demo):
             self._worker.start(partial(track.stream, missing))
             return track
         try:
-            with jobs.one_core():
+            with backend.one_core():
                 for record in track.stream(missing):
                     track.add(record)
         except ValueError as error:
