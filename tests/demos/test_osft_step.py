@@ -10,7 +10,8 @@ from torch import nn
 from wonderland import OSFTStep, address
 from wonderland.backend.step import RULE_CHOICES, LayerRun, StepSettings
 from wonderland.demos import jobs, step_track
-from wonderland.demos.osft_step import AT_REST, FLOOR, HELD, LAYERS, MAPS, NEEDLES
+from wonderland.demos.osft_step import LAYERS
+from wonderland.demos.step_marks import AT_REST, FLOOR, HELD, MAPS, NEEDLES
 
 CLOSE = {"rtol": 1e-5, "atol": 1e-6}  # the reader's own loop below computes in float32
 TRAP = {"layer": "48×64", "k": 12, "samples": 100, "steps": 60}

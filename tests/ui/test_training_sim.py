@@ -8,7 +8,7 @@ from tests.ui.reader import Reader
 from wonderland.backend import one_core
 from wonderland.backend.race import RaceSettings, race
 from wonderland.demos import races
-from wonderland.demos.training_sim import tale
+from wonderland.demos.tale import tale
 
 PATIENCE = 240  # seconds, on a machine that has other things to do
 NOTE = "race note"
@@ -23,9 +23,13 @@ def percent(curve: races.Curve, name: str) -> np.ndarray:
 
 
 def expect_curve(reader: Reader, mark: str, values: np.ndarray) -> None:
-    """A race's curve, without the break behind it."""
-    reader.wait_for(lambda: len(reader.column(mark, "y")) == len(values) + 1, mark, PATIENCE)
-    np.testing.assert_allclose(reader.column(mark, "y")[:-1], values, atol=1e-6)
+    """Wait until a race's curve, without the break behind it, has these values."""
+
+    def there() -> bool:
+        got = reader.column(mark, "y")[:-1]
+        return got.shape == values.shape and bool(np.allclose(got, values, atol=1e-6))
+
+    reader.wait_for(there, f"{mark}: {values}", PATIENCE)
 
 
 def test_the_tale_is_told(reader: Reader) -> None:

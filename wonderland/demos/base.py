@@ -243,7 +243,7 @@ class Demo(pn.viewable.Viewer):
         if result is None:
             return ""
         rows = "".join(
-            f'<div class="{r.verdict}" style="--concept: var(--w-{r.concept})">'
+            f'<div class="{r.verdict}" style="--concept: var(--w-{_ink(r.concept)})">'
             f"<dt>{_html.escape(r.label)}</dt><dd>{_html.escape(r.value)}</dd></div>"
             for r in self.readouts(result)
         )
@@ -257,6 +257,11 @@ class Demo(pn.viewable.Viewer):
             f'<p class="described" role="img" aria-label="{words}"></p>'
             f'<dl class="readouts">{rows}</dl>{self.details(result)}<div class="claims">{claims}</div>'
         )
+
+
+def _ink(concept: str) -> str:
+    """The color in which a concept can be read; neutral is a color for marks."""
+    return "muted" if concept == "neutral" else concept
 
 
 def source_of(module: str, name: str) -> str:

@@ -204,6 +204,7 @@ class Canvas:
 
     def _dress(self, figure: Any, bare: bool) -> None:
         ink = self.palette
+        figure.output_backend = "canvas"  # WebGL earns nothing on so few marks, and a page may hold few of its contexts
         figure.background_fill_alpha = figure.border_fill_alpha = 0
         figure.outline_line_color = None
         figure.frame_align = False  # else a neighbor's long labels would make this frame narrower, too

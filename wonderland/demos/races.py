@@ -197,7 +197,7 @@ def table(race: Race) -> str:
             ]
             columns = "".join(f'<td class="number">{cell}</td>' for cell in cells)
             rows += f"<tr><th>{NAMES[method]}</th>{columns}</tr>"
-    heads = ("A after, %", "A forgotten, points", "B after, %", "‖ΔW‖", "‖ΔW·V_h‖, largest")
+    heads = ("A after, %", "A forgotten, points", "B after, %", "‖ΔW‖", "‖ΔW Vₕ‖, largest")
     head = "".join(f'<th class="number">{name}</th>' for name in heads)
     return f"<table><thead><tr><th></th>{head}</tr></thead><tbody>{rows}</tbody></table>" if rows else ""
 

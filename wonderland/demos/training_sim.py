@@ -13,15 +13,12 @@ from panel.io.callbacks import PeriodicCallback
 
 from wonderland.demos import jobs, races
 from wonderland.demos.base import Claim, Demo, Readout, source_of
-from wonderland.demos.canvas import Canvas, Columns, Marks, apart, round_ticks
+from wonderland.demos.canvas import Canvas, Marks, apart, round_ticks
 from wonderland.demos.fields import Real, Whole
 from wonderland.demos.motion import Motion
+from wonderland.demos.tale import TALE_STEPS, tale, tale_html, tale_marks, tale_picture
 from wonderland.theme import html, palette
 
-TALE_STEPS = 100
-FORGETTING = 60
-"""The step from which the tale's full fine-tuning falls."""
-TALE_CONCEPTS = {"OFT": "original", "LoRA": "lora", "OSFT": "safe", "full": "critical"}
 FRAMES = 20
 """Pictures of the tale's telling, ten a second."""
 POINTS = 30
@@ -44,17 +41,6 @@ class SimMeasure:
     """The seed whose curves are drawn thick."""
     asked: str
     """The race the controls ask for, in words, where it is not the one on screen."""
-
-
-def tale(s: np.ndarray) -> dict[str, np.ndarray]:
-    """The tale's four curves at the steps s, 0…100: formulas, no training."""
-    base = 0.5 + 0.4 * s / TALE_STEPS
-    return {
-        "OFT": base + 0.05 * np.sin(s / 10),
-        "LoRA": base - 0.05 + 0.06 * np.sin(s / 8),
-        "OSFT": base + 0.05 + 0.03 * np.sin(s / 12),
-        "full": base - np.maximum(0, s - FORGETTING) / TALE_STEPS,
-    }
 
 
 class TrainingSim(Demo):
@@ -170,12 +156,15 @@ class TrainingSim(Demo):
             self._clock.stop()
         if jobs.returns() and not self._motion.reduced:
             self.told = 0
-            self._clock = pn.state.add_periodic_callback(self._tell, period=jobs.PERIOD, count=FRAMES)
+            self._clock = pn.state.add_periodic_callback(self._tell, period=jobs.PERIOD)
         else:
             self.told = TALE_STEPS
 
     def _tell(self) -> None:
         self.told = min(self.told + TALE_STEPS // FRAMES, TALE_STEPS)
+        if self.told == TALE_STEPS and self._clock:
+            self._clock.stop()
+            self._clock = None
 
     # The measurement
 
@@ -192,16 +181,7 @@ class TrainingSim(Demo):
 
     def marks(self, result: SimMeasure) -> Marks:
         ink = palette(self.dark)
-        at = np.arange(self.told + 1)
-        ends = [curve[-1] for curve in result.tale.values()]
-        marks: dict[str, Columns] = {f"tale {name}": {"x": at, "y": curve} for name, curve in result.tale.items()}
-        marks["tale names"] = {
-            "x": [self.told + 1.5] * len(ends),
-            "y": apart(ends, 0.05, 0.32, 1.0),
-            "text": list(result.tale),
-            "ink": [getattr(ink, concept) for concept in TALE_CONCEPTS.values()],
-        }
-        marks["arrow"], marks["arrow name"] = _arrow(self.told)
+        marks = tale_marks(result.tale, ink)
         tips: list[tuple[str, float, float, str]] = []
         for method in races.METHODS:
             curve = result.race.curve(method, result.seed)
@@ -229,23 +209,7 @@ class TrainingSim(Demo):
     def pictures(self, canvas: Canvas) -> list[pn.viewable.Viewable]:
         ink = canvas.palette
         label = {"text_align": "left", "text_font_size": "13px"}
-        told = [
-            canvas.draw(hv.Curve, f"tale {name}", color=getattr(ink, concept), line_width=2)
-            for name, concept in TALE_CONCEPTS.items()
-        ]
-        drawn = canvas.picture(
-            *told,
-            canvas.draw(hv.Segments, "arrow", color=ink.text, line_width=1.5),
-            canvas.draw(hv.Labels, "arrow name", text_color=ink.text, text_font_size="13px", text_baseline="top"),
-            canvas.draw(hv.Labels, "tale names", {"text_color": "ink"}, **label),
-            xlim=(0, TALE_STEPS * ROOM),
-            ylim=(0.3, 1.05),
-            xticks=[0, 20, 40, 60, 80, 100],
-            xlabel="step",
-            ylabel="performance",
-            title="the tale, an illustration",
-            height=340,
-        )
+        drawn = tale_picture(canvas)
         run = []
         for letter, dash in (("B", "dashed"), ("A", "solid")):
             for method, concept in CONCEPTS.items():
@@ -318,7 +282,7 @@ class TrainingSim(Demo):
         return f"{words}The race, {_note(result)}: {'; '.join(said) or 'no step yet'}."
 
     def details(self, result: SimMeasure) -> str:
-        return f'{_ends(result.tale, self.told)}{_caption(result)}<div class="scroll">{races.table(result.race)}</div>'
+        return f'{tale_html(result.tale)}{_caption(result)}<div class="scroll">{races.table(result.race)}</div>'
 
     def claims(self, result: SimMeasure) -> list[Claim]:
         race = result.race
@@ -364,15 +328,6 @@ def _note(result: SimMeasure) -> str:
     return f"{state} · {race.task}, seed {result.seed}"
 
 
-def _ends(curves: dict[str, np.ndarray], told: int) -> str:
-    values = "".join(
-        f'<div style="--concept: var(--w-{TALE_CONCEPTS[name]})"><dt>{name}</dt><dd>{curve[-1]:.3f}</dd></div>'
-        for name, curve in curves.items()
-    )
-    tag = '<span class="tag">the tale, an illustration</span>'
-    return f'<p class="detail">{tag} The curves as drawn, at step {told}:</p><dl class="ends">{values}</dl>'
-
-
 def _caption(result: SimMeasure) -> str:
     race = result.race
     tag = f'<span class="tag">{_note(result).partition(" · ")[0]}</span>'
@@ -382,14 +337,3 @@ def _caption(result: SimMeasure) -> str:
     call = f" The controls ask for {result.asked}: press Run the race." if result.asked else ""
     what = races.setting(race.task, race.keep, race.steps)
     return f'<p class="detail">{tag} The race as run, {what}; {seeds}{source}.{call}</p>'
-
-
-def _arrow(told: int) -> tuple[Columns, Columns]:
-    """An arrow at the tale's forgetting, once the fall has begun to show."""
-    if told <= FORGETTING:
-        return {"x0": [], "y0": [], "x1": [], "y1": []}, {"x": [], "y": [], "text": []}
-    x = FORGETTING + 20
-    y = float(tale(np.array(x))["full"])
-    tip = {"x1": [x - 1] * 3, "y1": [y - 0.02] * 3}
-    tail = {"x0": [x - 14, x - 3.6, x - 2], "y0": [y - 0.16, y - 0.03, y - 0.05]}
-    return {**tail, **tip}, {"x": [x - 14], "y": [y - 0.17], "text": ["catastrophic forgetting"]}
