@@ -1,6 +1,7 @@
 """The chapters and their demos as one page: contents at the side, one chapter at a time on screen."""
 
 import html as _html
+from functools import partial
 
 import panel as pn
 import panel_material_ui as pmui
@@ -46,7 +47,8 @@ class Document(pn.viewable.Viewer):
         self._main = pn.Column(sizing_mode="stretch_width", margin=0, stylesheets=[_MAIN])
         self._page = self._make_page(narrow)
         self._go(search)
-        self._address.param.watch(self._on_address, "search")
+        # What a reader does between the page's sending and its standing would be lost (panel 1.9.4): it waits.
+        self._address.param.watch(lambda event: pn.state.onload(partial(self._on_address, event)), "search")
         self._page.param.watch(self._on_theme, "dark_theme")
 
     def __panel__(self) -> pmui.Page:

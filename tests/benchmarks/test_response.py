@@ -50,7 +50,9 @@ _TIME_A_KEY = """async ([key, times]) => {
 def continuous(kind: type[Demo]) -> list[str]:
     """The controls of a demo that a reader slides."""
     names = [*kind.controls, *kind.more]
-    return [name for name in names if isinstance(kind.param[name], Real) and all(kind.param[name].bounds or [None])]
+    return [
+        name for name in names if isinstance(kind.param[name], Real) and None not in (kind.param[name].bounds or [None])
+    ]
 
 
 def values(parameter: param.Parameter) -> list[float]:

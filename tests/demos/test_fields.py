@@ -113,3 +113,14 @@ def test_a_slider_that_repeats_what_it_was_sent_before_is_not_obeyed() -> None:
     assert (thing.share, slider.value) == (0.3, 0.3)
     slider.value = 0.4
     assert thing.share == 0.4
+
+
+def test_a_reader_may_go_back_where_they_just_were() -> None:
+    thing = Thing()
+    slider = field(thing, "share", throttled=True)
+    for reached in (0.6, 0.7, 0.6):
+        slider.value = 0.7  # the handle is ahead of what was last let go
+        with param.edit_constant(slider):
+            slider.value_throttled = reached
+        assert thing.share == reached
+        assert slider.value == 0.7

@@ -148,7 +148,11 @@ class Demo(pn.viewable.Viewer):
             result, problem = self.result, str(error)
         with param.edit_constant(self), pn.io.hold():
             self.param.update(result=result, problem=problem)
-            self._redraw()
+            if pn.state.loaded:
+                self._redraw()
+            elif "_card" in self.__dict__:
+                # What changes between sending a page and hearing that it stands gets lost (panel 1.9.4).
+                pn.state.onload(self._redraw)
 
     def _redraw(self) -> None:
         if self._canvas is None or self.result is None:

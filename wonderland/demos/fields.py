@@ -15,7 +15,7 @@ from panel.custom import JSComponent
 
 from wonderland.theme import html
 
-_ECHO_SECONDS = 2.0
+_ECHO_SECONDS = 1.0
 _SLIDER_STEPS = 2000  # beyond this many values a slider can no longer be aimed
 
 
@@ -266,6 +266,7 @@ def _linked(
         **params,
     )
     sent: deque[tuple[float, object]] = deque(maxlen=100)
+    wished: list[object] = []  # what the reader asks for just now: no answer to the slider, which has moved on
 
     def on_widget(event: param.parameterized.Event) -> None:
         # While a drag sends many values, the browser's slider may answer with one that it was sent before; taken for
@@ -273,11 +274,15 @@ def _linked(
         now = time.monotonic()
         if any(value == event.new and now - when < _ECHO_SECONDS for when, value in list(sent)[:-1]):
             widget.value = getattr(owner, name)
-        else:
+            return
+        wished.append(event.new)
+        try:
             setattr(owner, name, event.new)
+        finally:
+            wished.clear()
 
     def on_owner(event: param.parameterized.Event) -> None:
-        if widget.value != event.new:
+        if event.new not in wished and widget.value != event.new:
             sent.append((time.monotonic(), event.new))
             widget.value = event.new
 
