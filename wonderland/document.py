@@ -6,6 +6,7 @@ from functools import partial
 import panel as pn
 import panel_material_ui as pmui
 import param
+from panel.util import edit_readonly
 
 import wonderland
 from wonderland import address, ledger
@@ -179,7 +180,7 @@ class Document(pn.viewable.Viewer):
                 "& *": {"transition": "none !important", "animation": "none !important"}
             },
         }
-        return pmui.Page(
+        page = pmui.Page(
             title=TITLE,
             main=[self._main, self._address],
             sidebar=[self._sidebar],
@@ -196,7 +197,13 @@ class Document(pn.viewable.Viewer):
             raw_css=[_FONT % Assets._css[0]],
             site_url="?chapter=0",
             meta_description="Orthogonal fine-tuning, explained by experiments you run yourself.",
+            busy_indicator=None,
         )
+        # Page follows Panel's busy flag, which turns twice for every control that moves; each turn makes Panel walk
+        # every model of the page (1.9.4), 20 to 40 ms before the picture is even asked for.
+        with edit_readonly(page):
+            page.busy = False
+        return page
 
 
 def _sidebar_html(current: int) -> str:

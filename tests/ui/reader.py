@@ -128,7 +128,8 @@ class Reader:
             if found := ready():
                 return found
             self.page.wait_for_timeout(40)
-        raise AssertionError(f"{what} did not come within {timeout:g} s")
+        seen = self.page.locator("header.chapter h1, .demo, [role=alert]").all_inner_texts()
+        raise AssertionError(f"{what} did not come within {timeout:g} s; on screen: {seen}")
 
     def close(self) -> None:
         """Leave, and fail if the page made an error or asked another host."""
