@@ -1,5 +1,7 @@
 """One reader's page, without a browser."""
 
+import html
+
 import param
 import pytest
 
@@ -75,14 +77,20 @@ def test_the_sidebar_marks_the_present_chapter(number: int) -> None:
     assert document._sidebar.object.count("aria-current") == 1
 
 
-def test_the_ledger_holds_what_this_session_measured() -> None:
-    document = Document("?chapter=13")
-    table, button = document._main[2] if len(document._main[2]) == 2 else document._main[1]
-    assert ledger.measured(document) == {}
+def test_the_ledger_measures_what_is_left() -> None:
+    document = Document("?chapter=3&map=shear")
+    document.chapter = 13
+    table, button, _ = ledger.ledger(document)
+    assert set(ledger.measured(document)) == {"distances"}
     assert "Not measured yet" in table.object
     button.clicks += 1
     claims = ledger.measured(document)
-    assert claims["distances"].measured in table.object.replace("&#x27;", "'")
+    assert set(claims) == {entry.key for entry in ledger.ENTRIES if entry.demo}
+    assert claims["distances"].verdict == "fails"  # the reader's own shear
+    assert list(document.demos) == ["RotationDemo"]
+    assert claims["adam"].verdict == claims["recompute"].verdict == "fails"
+    assert all(html.escape(claim.measured) in table.object for claim in claims.values())
+    assert "Not measured yet" not in table.object
     assert not button.visible
 
 

@@ -10,7 +10,7 @@ from panel.util import edit_readonly
 
 import wonderland
 from wonderland import address, ledger
-from wonderland.demos.base import Demo
+from wonderland.demos.base import Claim, Demo
 from wonderland.prose import Chapter, chapters
 from wonderland.theme import DARK, LIGHT, SANS, Assets, html, palette
 
@@ -41,6 +41,7 @@ class Document(pn.viewable.Viewer):
     def __init__(self, search: str = "", dark: bool = True, narrow: bool = False) -> None:
         super().__init__()
         self.demos: dict[str, Demo] = {}
+        self.found: dict[str, Claim] = {}  # what the ledger measured by itself
         self._dark = dark
         self._address = address.Address(search=search)
         # A phone's drawer lies outside the page, where its colors are not known.

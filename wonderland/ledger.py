@@ -1,15 +1,19 @@
 """The tutorial's claims beside what was measured: the opening's cards and chapter 13's ledger."""
 
 import html as _html
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import panel as pn
 import panel_material_ui as pmui
 
+import wonderland
 from wonderland.comparison import comparison_html
 from wonderland.demos.base import Claim
+from wonderland.demos.fields import FieldError
+from wonderland.demos.jobs import Worker
 from wonderland.demos.races import METHODS, recorded
 from wonderland.maths import counting, orthogonal
 from wonderland.theme import html
@@ -24,18 +28,22 @@ _VERDICTS = {"holds": "It holds", "partly": "In part", "fails": "It does not hol
 class Entry:
     """One claim of the tutorial, and where it is measured.
 
-    `key` names it in the demos' own claims; without a demo, `recorded` says what its source recorded.
+    `key` names it in the demos' own claims, and `settings` are those that measure it where the defaults do not; without
+    a demo, `recorded` says what its source recorded.
     """
 
     key: str
     claim: str
     chapter: int
     demo: str = ""
+    settings: Mapping[str, Any] = field(default_factory=dict)
     recorded: str = ""
     verdict: str = "open"
 
 
 _BLOG = "the authors’ post on arXiv 2504.07097"
+
+_STEPS = {"layer": "16×16", "k": 4, "rule": "two-sided", "steps": 100}
 
 ENTRIES = (
     Entry("stable", "Training is stable: nothing explodes, nothing vanishes.", 1, "LookingGlass"),
@@ -44,11 +52,11 @@ ENTRIES = (
     Entry("distances", "Rotating the cloud preserves every distance.", 3, "RotationDemo"),
     Entry("energy", "OFT preserves the energy between activations.", 4, "EnergyDemo"),
     Entry("lora-energy", "LoRA nearly preserves the energy.", 4, "EnergyDemo"),
-    Entry("grin", "The task lives in the critical directions.", 6, "SVDExplorer"),
+    Entry("grin", "The task lives in the critical directions.", 6, "SVDExplorer", {"source": "layer2", "k": 64}),
     Entry("osft-geometry", "OSFT preserves the geometry.", 7, "ProjectionDemo"),
     Entry("joint-rule", "The projection keeps updates out of the critical directions.", 8, "NumpyWarmup"),
-    Entry("recompute", "Take a fresh SVD at every step.", 9, "OSFTStep"),
-    Entry("adam", "Project the gradient, then use any optimizer.", 9, "OSFTStep"),
+    Entry("recompute", "Take a fresh SVD at every step.", 9, "OSFTStep", _STEPS | {"basis": "recomputed"}),
+    Entry("adam", "Project the gradient, then use any optimizer.", 9, "OSFTStep", _STEPS | {"optimizer": "adam"}),
     Entry("oft-count", "OFT trains rank² parameters.", 10, "Calculator"),
     Entry("osft-count", "OSFT trains rank² parameters, with some overhead for the SVD.", 10, "Calculator"),
     Entry("reduction", "90%+ parameter reduction.", 10, "Calculator"),
@@ -76,33 +84,48 @@ def ledger(document: "Document") -> pn.Column:
     """The claim ledger, filled from what this session's demos measured."""
     table = html(_ledger_html(document), "prose")
     button = pmui.Button(
-        label="Measure what is left, at its defaults",
-        variant="outlined",
-        visible=bool(_unmeasured(document)),
-        margin=(0, 0, 30, 0),
+        label="Measure what is left", variant="outlined", visible=bool(_left(document)), margin=(0, 0, 30, 0)
     )
+    problem = FieldError()
+
+    def on_claims(news: list[dict[str, Claim]]) -> None:
+        for claims in news:
+            document.found |= claims
+        table.object = _ledger_html(document)
+
+    def on_end(error: BaseException | None) -> None:
+        problem.text = f"It could not be measured: {error}" if error else ""
+        button.param.update(label="Measure what is left", disabled=False, visible=bool(_left(document)))
+
+    worker = Worker(on_claims, on_end)
 
     def on_click(_: object) -> None:
-        for name in _unmeasured(document):
-            document.demo(name)
-        table.object = _ledger_html(document)
-        button.visible = False
+        left = _left(document)
+        button.param.update(label=f"Measuring {len(left)} claims …", disabled=True)
+        worker.start(lambda: map(_measure, left))
 
     button.on_click(on_click)
-    return pn.Column(table, button, sizing_mode="stretch_width", margin=0)
+    return pn.Column(table, button, problem, sizing_mode="stretch_width", margin=0)
 
 
 def measured(document: "Document") -> dict[str, Claim]:
-    """The claims that this session's demos have measured, by key."""
-    found = {}
+    """The claims measured in this session, by key: what the reader's own demos say now, else what the ledger asked."""
+    found = dict(document.found)
     for demo in document.demos.values():
         if demo.result is not None:
             found |= {claim.key: claim for claim in demo.claims(demo.result)}
     return found
 
 
-def _unmeasured(document: "Document") -> list[str]:
-    return sorted({entry.demo for entry in ENTRIES if entry.demo and entry.demo not in document.demos})
+def _left(document: "Document") -> list[Entry]:
+    found = measured(document)
+    return [entry for entry in ENTRIES if entry.demo and entry.key not in found]
+
+
+def _measure(entry: Entry) -> dict[str, Claim]:
+    """That one claim, by a demo of its own; the reader's stays as it is."""
+    demo = getattr(wonderland, entry.demo)(**entry.settings)
+    return {claim.key: claim for claim in demo.claims(demo.result) if claim.key == entry.key}
 
 
 def _ledger_html(document: "Document") -> str:

@@ -6,7 +6,7 @@ import torch
 
 from wonderland import backend
 from wonderland.demos import jobs
-from wonderland.demos.jobs import WORKERS, Job, Worker
+from wonderland.demos.jobs import WORKERS, Job, Worker, _pool
 
 PATIENCE = 60  # seconds; torch may have to be loaded first
 
@@ -130,7 +130,7 @@ def test_readers_share_a_bounded_pool():
         gate.wait(PATIENCE)
         yield None
 
-    running = [Job(stream) for _ in range(WORKERS + 3)]
+    running = [Job(stream, _pool()) for _ in range(WORKERS + 3)]
 
     async def all_there():
         await until(lambda: len(started) == WORKERS)

@@ -45,7 +45,7 @@ def test_the_defaults_are_the_chapters() -> None:
 def test_the_reference_figures() -> None:
     """0.5% of the gradient's energy removed, ‖G·V_h‖ from .1966 to .1945; two-sided leaves none."""
     demo = NumpyWarmup()
-    assert readouts(demo)["‖G·V_h‖ before"] == "0.1966"
+    assert readouts(demo)["‖G·Vₕ‖ before"] == "0.1966"
     assert readouts(demo)["after, joint"] == "0.1945"
     assert readouts(demo)["‖G‖² removed, joint"] == "0.5 %"
     assert readouts(demo)["after, two-sided"] == "0.0000"

@@ -140,7 +140,7 @@ def test_each_trap_costs_what_the_chapter_says(optimizer, lr, basis, project, le
     else:
         assert verdicts == {}
     for claim in demo.claims(demo.result):
-        assert f"{demo.result.held:.1e}" in claim.measured
+        assert f"{demo.result.held:.2g}" in claim.measured
         assert f"60 steps of {optimizer}" in claim.measured
 
 

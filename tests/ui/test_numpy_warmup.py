@@ -18,7 +18,7 @@ def expect(reader: Reader, W: np.ndarray, G: np.ndarray, k: int, rule: str) -> N
     reader.expect_column("bars", "x1", [1, *(value / before for value in after)], atol=1e-9)
     assert reader.data("lengths")["text"] == [f"{value:.4f}" for value in (before, *after)]
     reader.expect_column("bars", "alpha", [1, *(1 if name == rule else 0.35 for name in subspace.RULES)])
-    reader.expect_readout("‖G·V_h‖ before", f"{before:.4f}")
+    reader.expect_readout("‖G·Vₕ‖ before", f"{before:.4f}")
     reader.expect_readout(f"after, {rule}", f"{np.linalg.norm(left[rule] @ split.V_h):.4f}")
     removed = 1 - np.linalg.norm(left[rule]) ** 2 / np.linalg.norm(G) ** 2
     reader.expect_readout(f"‖G‖² removed, {rule}", f"{100 * removed:.1f} %")

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Iterable
-from concurrent.futures import Executor, ThreadPoolExecutor
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from functools import cache
 from queue import Empty, SimpleQueue
 from threading import Event
@@ -25,12 +25,14 @@ class Job:
     ----------
     stream
         Makes the stream; called in the worker, as is everything the stream computes.
+    pool
+        Whose worker that is.
     """
 
-    def __init__(self, stream: Callable[[], Iterable]) -> None:
+    def __init__(self, stream: Callable[[], Iterable], pool: Executor) -> None:
         self._news: SimpleQueue = SimpleQueue()
         self._stop = Event()
-        self._future = _pool().submit(self._work, stream)
+        self._future = pool.submit(self._work, stream)
 
     @property
     def done(self) -> bool:
@@ -92,10 +94,12 @@ class Worker:
     def start(self, stream: Callable[[], Iterable]) -> None:
         """Begin a job in the place of the present one; return before it is done where something can come back."""
         self.cancel()
-        self._job = Job(stream)
         if not returns():
+            # In this very thread: it may be a worker itself, and the pool full of such as wait.
+            self._job = Job(stream, _Here())
             self.finish()
             return
+        self._job = Job(stream, _pool())
         if not self._bound and pn.state.curdoc:
             self._bound = True
             pn.state.on_session_destroyed(lambda _: self.cancel())  # nobody is left to look
@@ -149,6 +153,18 @@ def served() -> bool:
 def ready() -> bool:
     """Whether torch is loaded, so that a step costs what it costs and no seconds more."""
     return _loaded.is_set()
+
+
+class _Here(Executor):
+    """Computes at once, in the thread that asks."""
+
+    def submit(self, function: Callable, /, *values: Any) -> Future:
+        future: Future = Future()
+        try:
+            future.set_result(function(*values))
+        except BaseException as error:  # as every Executor does: whoever asks for the result gets it
+            future.set_exception(error)
+        return future
 
 
 @cache

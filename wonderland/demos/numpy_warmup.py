@@ -188,7 +188,7 @@ class NumpyWarmup(Demo):
         bars = canvas.picture(
             canvas.draw(hv.Rectangles, "bars", fields={"fill_color": "ink", "fill_alpha": "alpha"}, line_color=None),
             canvas.draw(hv.Labels, "lengths", text_color=canvas.palette.text, **words),
-            title="‖G·V_h‖, before and after",
+            title="‖G·Vₕ‖, before and after",
             xlim=(0, 1.45),
             ylim=(-0.6, 3.6),
             xticks=[(0, "none"), (0.5, "half"), (1, "all of it")],
@@ -242,7 +242,7 @@ class NumpyWarmup(Demo):
 
     def readouts(self, result: WarmupMeasure) -> list[Readout]:
         other = "joint" if self.rule == "two-sided" else "two-sided"
-        readouts = [Readout("‖G·V_h‖ before", f"{result.before:.4f}", "neutral")]
+        readouts = [Readout("‖G·Vₕ‖ before", f"{result.before:.4f}", "neutral")]
         for rule in (self.rule, other):
             stopped = result.left(rule) < 1e-9
             readouts += [
@@ -267,7 +267,7 @@ class NumpyWarmup(Demo):
         if result.before:
             measured = (
                 f"The joint rule removes {result.removed['joint']:.1%} of this gradient’s energy and leaves "
-                f"{left:.0%} of ‖G·V_h‖; the two-sided rule removes {result.removed['two-sided']:.1%} and leaves "
+                f"{left:.0%} of ‖G·Vₕ‖; the two-sided rule removes {result.removed['two-sided']:.1%} and leaves "
                 f"{result.left('two-sided'):.0%}."
             )
         else:

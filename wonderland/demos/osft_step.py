@@ -9,8 +9,9 @@ import param
 
 from wonderland import backend
 from wonderland.demos import jobs
-from wonderland.demos.base import Claim, Demo, Readout, source_of
+from wonderland.demos.base import Claim, Readout, source_of
 from wonderland.demos.canvas import Canvas, Marks
+from wonderland.demos.cutoff import CutOff
 from wonderland.demos.fields import Choice, Real, Whole
 from wonderland.demos.step_marks import (
     AT_REST,
@@ -38,7 +39,7 @@ AT_ONCE = 10
 """Steps that a press may compute before the page answers; more are computed by a worker."""
 
 
-class OSFTStep(Demo):
+class OSFTStep(CutOff):
     """A linear layer learns by OSFT, a real torch step on each press, while four needles watch its protected part."""
 
     take = param.Event(label="Take a step", doc="Let torch take one step more.")
@@ -85,6 +86,7 @@ class OSFTStep(Demo):
     controls = ("take", "run", "n", "steps", "layer", "k", "rule", "basis", "project", "optimizer")
     more = ("lr", "samples", "seed")
     throttled = ("steps",)
+    chooser = "layer"
     code = (source_of("wonderland.backend.step", "LayerRun.step"), subspace.project, subspace.leak)
     axes = {"steps": range(21)}
 
@@ -96,6 +98,9 @@ class OSFTStep(Demo):
         super().__init__(**params)
         self.param.watch(lambda _: self._go_on(1), "take")
         self.param.watch(lambda _: self._go_on(self.n), "run")
+
+    def largest(self) -> int:
+        return min(LAYERS[self.layer])
 
     def on_shown(self) -> None:
         """Load torch, in a worker; the page does not wait for it."""
@@ -182,15 +187,6 @@ class OSFTStep(Demo):
         self._failure = f"torch could not be loaded: {error}" if error else ""
         self._on_controls()
 
-    def _on_controls(self, *events: param.parameterized.Event) -> None:
-        moved = {event.name for event in events}
-        count = min(LAYERS[self.layer])
-        if moved == {"layer"} and self.k > count:
-            self.k = count  # moved together, as by an address, a cut-off beyond the matrix is an error to report
-        if "layer" in moved or not events:
-            self.param.k.softbounds = (0, count)
-        super()._on_controls(*events)
-
     # The card
 
     def marks(self, result: StepMeasure) -> Marks:
@@ -249,7 +245,7 @@ class OSFTStep(Demo):
         s, held = result.settings, result.held
         kept, verdict = ("stayed at", "holds") if held < AT_REST else ("reached", "fails")
         after = f"{result.taken} step{'s' * (result.taken > 1)} of {s.optimizer}"
-        what = f"After {after}, what the {s.rule} rule is to hold at rest {kept} {held:.1e}"
+        what = f"After {after}, what the {s.rule} rule is to hold at rest {kept} {held:.2g}"
         claims = []
         if s.basis == "recomputed" and result.taken > 1:
             claims.append(

@@ -9,8 +9,9 @@ import param
 from bokeh.palettes import interp_palette
 
 from wonderland.demos import jobs
-from wonderland.demos.base import Claim, Demo, Readout
+from wonderland.demos.base import Claim, Readout
 from wonderland.demos.canvas import Canvas, Columns, Marks
+from wonderland.demos.cutoff import CutOff
 from wonderland.demos.fields import Whole
 from wonderland.demos.spectra import NOISE, SHAPES, SMALL_LOSS, TOY, Source, SVDMeasure, layer, measure_cut, toy
 from wonderland.maths import subspace
@@ -33,7 +34,7 @@ def _choices() -> dict[str, str]:
     return {f"{_spoken(name)}, {m}×{n}": name for name, (m, n) in SHAPES.items()}
 
 
-class SVDExplorer(Demo):
+class SVDExplorer(CutOff):
     """Singular values, critical and safe: how much of a matrix, and of its task, a cut-off keeps."""
 
     source = param.Selector(
@@ -60,6 +61,7 @@ class SVDExplorer(Demo):
     title = "The fading cat"
     controls = ("source", "k", "regenerate")
     more = ("seed",)
+    chooser, lowest = "source", 1
     code = (toy, layer, measure_cut, subspace.energy_kept, subspace.effective_rank, subspace.rank_k)
     axes = {"source": tuple(SHAPES), "k": range(1, 7)}
 
@@ -71,8 +73,11 @@ class SVDExplorer(Demo):
         self._worker = jobs.Worker(self._on_layer, self._on_end)
         super().__init__(**params)
 
+    def largest(self) -> int:
+        return min(SHAPES[self.source])
+
     def measure(self) -> SVDMeasure:
-        count = min(SHAPES[self.source])
+        count = self.largest()
         if self.k > count:
             m, n = SHAPES[self.source]
             raise ValueError(f"k = {self.k:,} is outside 1…{count}: a {m}×{n} matrix has {count} singular values.")
@@ -238,12 +243,6 @@ class SVDExplorer(Demo):
         ]
 
     def _on_controls(self, *events: param.parameterized.Event) -> None:
-        moved = {event.name for event in events}
-        count = min(SHAPES[self.source])
-        if moved == {"source"} and self.k > count:
-            self.k = count  # moved together, as by an address, a cut-off beyond the matrix is an error to report
-        if "source" in moved or not events:
-            self.param.k.softbounds = (1, count)
         super()._on_controls(*events)
         wanted = (self.seed, self.source)
         if self.source == "toy" or wanted == self._layer_key:
