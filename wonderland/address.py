@@ -11,7 +11,7 @@ import param
 from panel.custom import JSComponent
 
 from wonderland.demos.base import Demo
-from wonderland.demos.fields import Matrix
+from wonderland.demos.parameters import Matrix
 
 NARROW = 1000
 """Pixels below which the sidebar lies over the text instead of beside it."""

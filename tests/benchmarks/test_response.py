@@ -17,7 +17,7 @@ import wonderland
 from tests.ui.conftest import APP, await_answer
 from tests.ui.reader import Reader
 from wonderland.demos.base import Demo
-from wonderland.demos.fields import Real
+from wonderland.demos.parameters import Real
 from wonderland.document import Document
 from wonderland.prose import chapters
 

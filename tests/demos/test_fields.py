@@ -6,7 +6,8 @@ import numpy as np
 import param
 import pytest
 
-from wonderland.demos.fields import Matrix, Real, Whole, field
+from wonderland.demos.fields import field
+from wonderland.demos.parameters import Matrix, Real, Whole
 
 
 class Thing(param.Parameterized):

@@ -11,7 +11,7 @@ from wonderland.demos.amounts import exact, many, percent, reduction, short, siz
 from wonderland.demos.base import Claim, Demo, Readout
 from wonderland.demos.canvas import Canvas, Marks
 from wonderland.demos.costs import Count, Layer, real_counts, smallest_k, tale_counts
-from wonderland.demos.fields import Real, Whole
+from wonderland.demos.parameters import Real, Whole
 from wonderland.maths import counting
 from wonderland.theme import palette
 

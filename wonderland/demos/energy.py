@@ -10,7 +10,7 @@ import param
 
 from wonderland.demos.base import Claim, Demo, Readout
 from wonderland.demos.canvas import Canvas, Marks
-from wonderland.demos.fields import Choice, Real, Whole
+from wonderland.demos.parameters import Choice, Real, Whole
 from wonderland.maths import orthogonal
 from wonderland.maths.energy import hyperspherical_energy, mean_abs_cosine, unit_rows
 from wonderland.maths.subspace import project, split

@@ -1,116 +1,21 @@
-"""Parameters that refuse bad numbers in plain words, and the labelled widgets that edit them."""
+"""The labelled widgets that edit a demo's parameters."""
 
 import html as _html
-import math
 import time
 from collections import deque
 from collections.abc import Callable
 from functools import partial
 
-import numpy as np
 import panel as pn
 import panel_material_ui as pmui
 import param
 from panel.custom import JSComponent
 
+from wonderland.demos.parameters import Choice, Matrix, Real, number, shown
 from wonderland.theme import html
 
 _ECHO_SECONDS = 1.0
 _SLIDER_STEPS = 2000  # beyond this many values a slider can no longer be aimed
-
-
-def number(value: object, name: str, whole: bool = False, bounds: tuple | None = None) -> float | int:
-    """`value` as a finite number within `bounds`; text that spells one is read.
-
-    Raises
-    ------
-    ValueError
-        With a message that names what was given and the range.
-    """
-    wanted = f"give {'a whole number' if whole else 'a number'}{_reach(bounds)}."
-    if isinstance(value, str):
-        text = value.strip().replace(",", "").replace("−", "-").replace("_", "")
-        try:
-            value = int(text) if whole else float(text)
-        except ValueError:
-            given = f"“{value.strip()[:40]}”" if value.strip() else "empty"
-            raise ValueError(f"{name} is {given}: {wanted}") from None
-    if isinstance(value, bool | np.bool_) or not isinstance(value, int | float | np.integer | np.floating):
-        raise ValueError(f"{name} is {value!r}: {wanted}")
-    if not math.isfinite(value) or (whole and value != int(value)):
-        raise ValueError(f"{name} is {value:g}: {wanted}")
-    low, high = bounds or (None, None)
-    if (low is not None and value < low) or (high is not None and value > high):
-        raise ValueError(f"{name} = {_shown(value)} is out of range: {wanted}")
-    return int(value) if whole else float(value)
-
-
-def _shown(value: float) -> str:
-    return f"{value:,}" if isinstance(value, int) else f"{value:g}"
-
-
-def _reach(bounds: tuple | None) -> str:
-    low, high = bounds or (None, None)
-    if low is not None and high is not None:
-        return f", {_shown(low)}…{_shown(high)}"
-    if low is not None:
-        return f", {_shown(low)} or more"
-    return f", {_shown(high)} or less" if high is not None else ""
-
-
-class Real(param.Number):
-    """A finite real number; text that spells one is accepted."""
-
-    whole = False
-
-    def _validate(self, val: object) -> None:
-        if val is None and self.allow_None:
-            return
-        number(val, self.spoken, self.whole, self.bounds)
-
-    @property
-    def spoken(self) -> str:
-        """The name used in messages: the label, or the attribute's own name."""
-        return self.label or self.name or "value"
-
-    def __set__(self, obj: object, val: object) -> None:
-        if isinstance(val, str):
-            val = number(val, self.spoken, self.whole, self.bounds)
-        super().__set__(obj, val)
-
-
-class Whole(Real, param.Integer):
-    """A whole number; text that spells one is accepted."""
-
-    whole = True
-
-
-class Matrix(param.Array):
-    """A finite matrix of numbers, float64; nested lists are accepted."""
-
-    def _validate(self, val: object) -> None:
-        if val is None and self.allow_None:
-            return
-        name = self.label or self.name or "matrix"
-        try:
-            array = np.asarray(val, dtype=float)
-        except (TypeError, ValueError):
-            raise ValueError(f"{name} holds something that is not a number.") from None
-        if array.ndim != 2 or not array.size:
-            raise ValueError(f"{name} has shape {array.shape}: give a matrix with at least one row and column.")
-        if not np.isfinite(array).all():
-            row, column = np.argwhere(~np.isfinite(array))[0]
-            raise ValueError(
-                f"{name}, row {row + 1}, column {column + 1} is {array[row, column]}: give finite numbers."
-            )
-
-    def __set__(self, obj: object, val: object) -> None:
-        self._validate(val)
-        super().__set__(obj, None if val is None else np.array(val, dtype=float))
-
-
-class Choice(param.Selector):
-    """One of a few options, shown as a row of buttons."""
 
 
 class MatrixInput(JSComponent):
@@ -299,7 +204,7 @@ def _text_field(owner: param.Parameterized, name: str) -> pn.Column:
     error = FieldError()
     box = pmui.TextInput(
         label=parameter.label,
-        value=_shown(getattr(owner, name)),
+        value=shown(getattr(owner, name)),
         size="small",
         sizing_mode="stretch_width",
         margin=(8, 0, 2, 0),
@@ -314,10 +219,10 @@ def _text_field(owner: param.Parameterized, name: str) -> pn.Column:
         else:
             error.text = ""
             box.error_state = False
-            box.value = _shown(getattr(owner, name))
+            box.value = shown(getattr(owner, name))
 
     def on_value(event: param.parameterized.Event) -> None:
-        box.param.update(value=_shown(event.new), error_state=False)
+        box.param.update(value=shown(event.new), error_state=False)
         error.text = ""
 
     box.param.watch(on_text, "value")

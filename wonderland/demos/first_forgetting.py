@@ -10,7 +10,7 @@ import param
 from wonderland.demos import races
 from wonderland.demos.base import Claim, Demo, Readout
 from wonderland.demos.canvas import Canvas, Marks, apart
-from wonderland.demos.fields import Whole
+from wonderland.demos.parameters import Whole
 from wonderland.theme import palette
 
 STEPS = (30, 60, 120, 180, 240, 300)

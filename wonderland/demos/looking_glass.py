@@ -8,7 +8,7 @@ import panel as pn
 
 from wonderland.demos.base import Claim, Demo, Readout
 from wonderland.demos.canvas import Canvas, Columns, Marks
-from wonderland.demos.fields import Choice, Real, Whole
+from wonderland.demos.parameters import Choice, Real, Whole
 from wonderland.maths import orthogonal
 from wonderland.maths.energy import pairwise_angles
 

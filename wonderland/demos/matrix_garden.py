@@ -10,7 +10,7 @@ import param
 
 from wonderland.demos.base import Claim, Demo, Readout
 from wonderland.demos.canvas import Canvas, Columns, Marks
-from wonderland.demos.fields import Choice, Matrix, Real, Whole
+from wonderland.demos.parameters import Choice, Matrix, Real, Whole
 from wonderland.maths import orthogonal
 from wonderland.theme import Palette, palette
 

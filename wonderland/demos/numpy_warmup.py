@@ -14,7 +14,7 @@ import panel as pn
 
 from wonderland.demos.base import Claim, Demo, Readout
 from wonderland.demos.canvas import Canvas, Marks
-from wonderland.demos.fields import Choice, Matrix, Whole
+from wonderland.demos.parameters import Choice, Matrix, Whole
 from wonderland.theme import MONO, html, palette
 
 WEIGHT = np.array([[2.0, 0.5, 0.0], [0.0, 1.5, 0.1], [0.0, 0.0, 0.2]])

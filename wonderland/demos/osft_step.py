@@ -12,7 +12,7 @@ from wonderland.demos import jobs
 from wonderland.demos.base import Claim, Readout, source_of
 from wonderland.demos.canvas import Canvas, Marks
 from wonderland.demos.cutoff import CutOff
-from wonderland.demos.fields import Choice, Real, Whole
+from wonderland.demos.parameters import Choice, Real, Whole
 from wonderland.demos.step_marks import (
     AT_REST,
     HELD,

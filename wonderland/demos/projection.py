@@ -18,7 +18,7 @@ from wonderland.demos.blocks import (
     sketch,
 )
 from wonderland.demos.canvas import Canvas, Columns, Marks
-from wonderland.demos.fields import Choice, Real, Whole
+from wonderland.demos.parameters import Choice, Real, Whole
 from wonderland.maths import orthogonal, subspace
 from wonderland.theme import Palette, palette
 

@@ -10,7 +10,8 @@ from bokeh.models import ColumnDataSource, Patches, Plot, Range1d
 
 from wonderland.demos.base import Demo, Readout
 from wonderland.demos.canvas import Columns
-from wonderland.demos.fields import Real, field
+from wonderland.demos.fields import field
+from wonderland.demos.parameters import Real
 from wonderland.maths import orthogonal
 from wonderland.theme import Palette, html, palette
 

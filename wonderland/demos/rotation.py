@@ -11,7 +11,7 @@ from scipy.spatial.distance import pdist
 
 from wonderland.demos.base import Claim, Demo, Readout
 from wonderland.demos.canvas import Canvas, Marks
-from wonderland.demos.fields import Real, Whole
+from wonderland.demos.parameters import Real, Whole
 from wonderland.maths import orthogonal
 
 POINTS, SPREAD, SEED = 80, 1.2, 42

@@ -12,7 +12,7 @@ from wonderland.demos import jobs
 from wonderland.demos.base import Claim, Readout
 from wonderland.demos.canvas import Canvas, Columns, Marks
 from wonderland.demos.cutoff import CutOff
-from wonderland.demos.fields import Whole
+from wonderland.demos.parameters import Whole
 from wonderland.demos.spectra import NOISE, SHAPES, SMALL_LOSS, TOY, Source, SVDMeasure, layer, measure_cut, toy
 from wonderland.maths import subspace
 from wonderland.theme import palette

@@ -14,8 +14,8 @@ from panel.io.callbacks import PeriodicCallback
 from wonderland.demos import jobs, races
 from wonderland.demos.base import Claim, Demo, Readout, source_of
 from wonderland.demos.canvas import Canvas, Marks, apart, round_ticks
-from wonderland.demos.fields import Real, Whole
 from wonderland.demos.motion import Motion
+from wonderland.demos.parameters import Real, Whole
 from wonderland.demos.tale import TALE_STEPS, tale, tale_html, tale_marks, tale_picture
 from wonderland.theme import html, palette
 
