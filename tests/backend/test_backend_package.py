@@ -1,7 +1,10 @@
 import subprocess
 import sys
+from pathlib import Path
 
-MODULES = ("digits", "network", "osft", "race", "step")
+from wonderland import backend
+
+MODULES = tuple(sorted(path.stem for path in Path(backend.__file__).parent.glob("[a-z]*.py")))
 
 
 def python(code):

@@ -45,7 +45,7 @@ def test_every_method_starts_from_the_pretrained_network(points):
             x = torch.tensor(transform(task, digits.test_x).reshape(-1, 64).copy())
             with torch.no_grad():
                 assert found == (model(x).numpy().argmax(axis=1) == digits.test_y).mean()
-        assert point.moved == 0
+        assert point.moved < 1e-12
         assert point.leak < 1e-12
 
 
@@ -66,7 +66,7 @@ def test_full_fine_tuning_forgets_and_the_constraint_does_not(points):
 
 @pytest.mark.parametrize("task", RACE_TASKS[1:])
 def test_other_tasks_are_raced_too(task):
-    last = {p.method: p for p in race(RaceSettings(task=task, steps=150, every=150))}
+    last = {p.method: p for p in race(RaceSettings(task=task, steps=200, every=200))}
     assert last["osft"].accuracy_a > last["full"].accuracy_a
     assert min(p.accuracy_b for p in last.values()) > 0.8
 

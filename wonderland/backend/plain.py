@@ -1,0 +1,43 @@
+"""The layers that can be constrained, as torch has them, and their weights as matrices."""
+
+import copy
+import sys
+
+import torch
+from torch import nn
+
+LOW_PRECISION = (torch.float16, torch.bfloat16)
+FLOATS = (*LOW_PRECISION, torch.float32, torch.float64)
+
+
+def is_plain(module: nn.Module) -> bool:
+    """Whether a module is of a kind that can be constrained.
+
+    Subclasses are not: attention, for one, never calls the forward() of its own kind of Linear, and a
+    quantised layer's weight is no matrix of numbers.
+    """
+    return type(module) in (nn.Linear, nn.Conv2d) or is_conv1d(module)
+
+
+def weight_matrix(plain: nn.Module) -> torch.Tensor:
+    """A plain layer's weight as m×n = out×in: of a convolution, in is (channels / groups)·height·width."""
+    return plain.weight.mT if is_conv1d(plain) else plain.weight.flatten(1)
+
+
+def working(dtype: torch.dtype) -> torch.dtype:
+    """The type that weights of a type are split in: at least float32."""
+    return torch.float32 if dtype in LOW_PRECISION else dtype
+
+
+def is_conv1d(module: nn.Module) -> bool:
+    """Whether a module is transformers' Conv1D: GPT-2's linear layer, whose weight is in×out."""
+    # A model that has one has loaded its module.
+    home = sys.modules.get("transformers.pytorch_utils")
+    return home is not None and type(module) is home.Conv1D
+
+
+def without_numbers(plain: nn.Module) -> nn.Module:
+    """A copy of a plain layer that has its settings, and neither weight nor bias."""
+    shell = copy.copy(plain)
+    shell._parameters = dict.fromkeys(plain._parameters)
+    return shell

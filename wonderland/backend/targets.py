@@ -1,0 +1,147 @@
+"""Which layers of a model are meant: found by default or by name, checked, and replaced."""
+
+from collections.abc import Iterable, Mapping
+
+import torch
+from torch import nn
+
+from wonderland.backend.constrained import Constrained
+from wonderland.backend.plain import FLOATS, is_plain
+
+KINDS = "nn.Linear, nn.Conv2d or transformers' Conv1D"
+
+
+def chosen(model: nn.Module, targets: Iterable[str] | None) -> dict[str, nn.Module]:
+    """The layers to constrain by name, each once, every one of them fit for it.
+
+    Parameters
+    ----------
+    model
+        Not constrained yet, and not a layer alone, which has no place to be replaced in.
+    targets
+        Names as ``model.named_modules()`` gives them. By default every ``nn.Linear``, ``nn.Conv2d`` and
+        ``Conv1D`` (of exactly that type) whose weight no other module shares: a tied weight, as an output
+        embedding often has, would be untied by training it.
+
+    Returns
+    -------
+    dict of str to torch.nn.Module
+        A layer that stands in several places goes by its first name, or by the one in ``targets``.
+
+    Raises
+    ------
+    TypeError
+        If the model is no module, or a target no text, or no layer of those kinds.
+    ValueError
+        If the model is constrained already or a layer alone, a target is unknown or named twice, a layer's
+        weight is tied, quantised, not finite or on the meta device, or nothing is left to constrain.
+    """
+    if constrained(model):
+        raise ValueError("model is constrained already: merge(model) ends that, then constrain it anew.")
+    if is_plain(model):
+        kind = f"nn.{type(model).__name__}"
+        raise ValueError(f"model is a lone {kind}, which has no place to be replaced in: wrap it in nn.Sequential.")
+    layers = _default(model) if targets is None else _named(model, targets)
+    for name, layer in layers.items():
+        try:
+            _check_weight(layer)
+        except ValueError as error:
+            raise ValueError(f"layer {name!r}: {error} Leave it out of targets.") from None
+    return layers
+
+
+def constrained(model: nn.Module) -> dict[str, Constrained]:
+    """The constrained layers of a model by name, each once; there may be none.
+
+    Raises
+    ------
+    TypeError
+        If the model is no module.
+    """
+    if not isinstance(model, nn.Module):
+        raise TypeError(f"model is {type(model).__name__}: give a torch.nn.Module.")
+    return {name: module for name, module in model.named_modules() if isinstance(module, Constrained)}
+
+
+def replace(model: nn.Module, replacements: Mapping[nn.Module, nn.Module]) -> None:
+    """Put new modules into every place where the old ones stand."""
+    for name, module in list(model.named_modules(remove_duplicate=False)):
+        if module in replacements:
+            model.set_submodule(name, replacements[module])
+
+
+def install(model: nn.Module, layers: Mapping[nn.Module, Constrained]) -> None:
+    """Put constrained layers in place of plain ones, and freeze every parameter that is not theirs."""
+    replace(model, layers)
+    trained = {id(parameter) for layer in layers.values() for parameter in layer.parameters()}
+    for parameter in model.parameters():
+        parameter.requires_grad_(id(parameter) in trained)
+
+
+def check_finite(weight: torch.Tensor) -> None:
+    """Raise ValueError if a weight holds NaN or infinity."""
+    bad = int((~torch.isfinite(weight)).sum())
+    if bad:
+        raise ValueError(f"{bad} of its {weight.numel()} weights are NaN or infinite.")
+
+
+def _default(model: nn.Module) -> dict[str, nn.Module]:
+    shared = _shared(model)
+    layers = {name: module for name, module in model.named_modules() if is_plain(module)}
+    if not layers:
+        raise ValueError(f"model has no {KINDS} to constrain.")
+    alone = {name: layer for name, layer in layers.items() if id(layer.weight) not in shared}
+    if not alone:
+        raise ValueError("every layer of model shares its weight with another module: untie one to constrain it.")
+    return alone
+
+
+def _named(model: nn.Module, targets: Iterable[str]) -> dict[str, nn.Module]:
+    # A single name would be read letter by letter.
+    if isinstance(targets, str) or not isinstance(targets, Iterable):
+        raise TypeError(f"targets = {targets!r} is not a list of layer names.")
+    names = list(targets)
+    if not names:
+        raise ValueError("targets is empty: name at least one layer, or leave it out for all that there are.")
+    modules = dict(model.named_modules(remove_duplicate=False))
+    shared = _shared(model)
+    seen: dict[nn.Module, str] = {}
+    for name in names:
+        if not isinstance(name, str):
+            raise TypeError(f"targets holds {name!r}, which is not a layer's name.")
+        if name not in modules:
+            known = ", ".join(repr(known) for known, module in modules.items() if is_plain(module))
+            raise ValueError(f"targets names {name!r}, unknown to model: its layers are {known or 'none'}.")
+        layer = modules[name]
+        if not is_plain(layer):
+            raise TypeError(f"targets names {name!r}, a {type(layer).__name__}: only {KINDS} can be constrained.")
+        if layer in seen:
+            raise ValueError(f"targets names {name!r} twice, or by another name {seen[layer]!r}: name each layer once.")
+        if id(layer.weight) in shared:
+            raise ValueError(
+                f"targets names {name!r}, whose weight {shared[id(layer.weight)]} share: training it alone would "
+                "untie them. Leave it out of targets, or give it a copy of the weight."
+            )
+        seen[layer] = name
+    return {name: layer for layer, name in seen.items()}
+
+
+def _shared(model: nn.Module) -> dict[int, str]:
+    """Parameters that several modules own, by their id: the names of those modules."""
+    owners: dict[int, list[str]] = {}
+    for name, module in model.named_modules():
+        for parameter in set(module._parameters.values()) - {None}:
+            owners.setdefault(id(parameter), []).append(repr(name))
+    return {key: " and ".join(names) for key, names in owners.items() if len(names) > 1}
+
+
+def _check_weight(layer: nn.Module) -> None:
+    weight = layer._parameters.get("weight")
+    if weight is None:
+        raise ValueError("its weight is computed from other parameters: remove its parametrization first.")
+    if weight.dtype not in FLOATS:
+        known = ", ".join(str(dtype).removeprefix("torch.") for dtype in FLOATS)
+        raise ValueError(f"its weight is {weight.dtype}, quantised or not real: give one of {known}.")
+    if weight.is_meta:
+        raise ValueError("its weight is on the meta device and holds no numbers: load the model first.")
+    check_finite(weight)
