@@ -253,6 +253,13 @@ def test_targets_choose_layers(model):
     assert trained(model) == ["3.C"]
 
 
+def test_a_bar_is_shown_where_it_is_asked_for(model, capsys):
+    constrain(copy.deepcopy(model))
+    assert capsys.readouterr().err == ""
+    constrain(model, progress=True)
+    assert "splitting: 100%" in capsys.readouterr().err
+
+
 def test_progress_is_told(model):
     told = []
     constrain(model, progress=lambda *what: told.append(what))
@@ -436,7 +443,7 @@ EYE = torch.eye(12, dtype=torch.float64)
         (None, {"method": "fast"}, ValueError, "method = 'fast' is unknown: give one of auto, core, dense"),
         (None, {"method": None}, TypeError, "method = None is not text"),
         (None, {"train_bias": 1}, TypeError, "train_bias = 1 is not a switch"),
-        (None, {"progress": 1}, TypeError, "progress = 1 is not a function"),
+        (None, {"progress": 1}, TypeError, "progress = 1 is not True, False or a function"),
         (None, {"basis": "weights"}, ValueError, "basis = 'weights' is unknown"),
         (None, {"basis": {}}, ValueError, "targets is empty"),
         (None, {"basis": {"0": EYE[:8, :2]}, "targets": ["0", "3"]}, ValueError, "basis lacks the target '3'"),

@@ -154,9 +154,19 @@ def test_the_joint_rule_holds_no_triplet():
     assert min(record.leak.right, record.leak.left, record.leak.triplet) > 0.5
 
 
-def test_for_sgd_gradient_and_update_are_one():
-    by_gradient, by_update = (torn("sgd", rule="two-sided", project=where) for where in PROJECTIONS)
-    np.testing.assert_allclose(by_gradient.weight_after, by_update.weight_after, atol=1e-12)
+def test_for_sgd_gradient_update_and_core_are_one():
+    by_gradient, *others = (torn("sgd", rule="two-sided", project=where) for where in PROJECTIONS)
+    for other in others:
+        np.testing.assert_allclose(by_gradient.weight_after, other.weight_after, atol=1e-11)
+
+
+@pytest.mark.parametrize("rule", RULE_CHOICES)
+@pytest.mark.parametrize("basis", BASES)
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_the_core_keeps_every_triplet_whatever_the_switches_say(optimizer, rule, basis):
+    record = torn(optimizer, rule=rule, basis=basis, project="core")
+    assert max(getattr(record.leak, measure) for measure in MEASURES) <= 1e-12
+    assert np.linalg.norm(record.weight_after - LayerRun(StepSettings(**TRAPS)).step().weight_before) > 1
 
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
@@ -250,6 +260,8 @@ def test_adam_steps_as_far_as_its_rate_and_stays_finite():
         ({"rule": None}, TypeError, "rule = None"),
         ({"basis": ""}, ValueError, "basis = ''"),
         ({"project": "weights"}, ValueError, "project = 'weights'"),
+        ({"project": "core", "k": 0}, ValueError, "k = 0 leaves nothing to protect: .*1…2"),
+        ({"project": "core", "k": 3}, ValueError, "k = 3 leaves nothing to train"),
         ({"optimizer": "lion"}, ValueError, "optimizer = 'lion'.*sgd, momentum, adam"),
         ({"lr": math.nan}, ValueError, "lr = nan is outside"),
         ({"lr": math.inf}, ValueError, "lr = inf is outside"),

@@ -276,3 +276,17 @@ def test_its_state_stands_in_the_address() -> None:
     assert address.apply(other, state) == []
     assert other.result.matrix == demo.result.matrix
     np.testing.assert_array_equal(other.result.arrow.safe, demo.result.arrow.safe)
+
+
+@pytest.mark.parametrize(("size", "k"), [(32, 8), (2, 1), (40, 39), (5, 3)])
+def test_the_engine_takes_the_two_sided_step(size: int, k: int) -> None:
+    engine = ProjectionDemo(size=size, k=k).result.engine
+    assert engine.apart < 1e-13
+    assert max(engine.inputs, engine.outputs) < 1e-14
+
+
+@pytest.mark.parametrize("k", [0, 32])
+def test_there_is_no_engine_where_nothing_is_protected_or_free(k: int) -> None:
+    demo = ProjectionDemo(k=k)
+    assert demo.result.engine is None
+    assert "below the size" in demo.details(demo.result)

@@ -55,7 +55,9 @@ def test_the_switches_and_the_layer(reader: Reader) -> None:
     expect_losses(reader, 6, rule="two-sided")
     reader.press("adam")
     expect_losses(reader, 6, rule="two-sided", optimizer="adam")
-    reader.press("update")
+    reader.press("nothing: train C")
+    expect_losses(reader, 6, rule="two-sided", optimizer="adam", project="core")
+    reader.press("the update")
     expect_losses(reader, 6, rule="two-sided", optimizer="adam", project="update")
     reader.press("recomputed")
     settings = {"rule": "two-sided", "optimizer": "adam", "project": "update", "basis": "recomputed"}

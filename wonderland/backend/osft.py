@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterable, Mapping
 
 import torch
 from torch import nn
+from tqdm import tqdm
 
 from wonderland.backend.calibration import activations, adaptive_keep
 from wonderland.backend.constrained import Bases, Constrained
@@ -42,7 +43,7 @@ def constrain(
     targets: Iterable[str] | None = None,
     method: str = "auto",
     train_bias: bool = False,
-    progress: Progress | None = None,
+    progress: bool | Progress = False,
     cache: str | os.PathLike[str] | None = None,
 ) -> nn.Module:
     """Let ``model`` learn only outside the protected directions of its layers.
@@ -71,7 +72,8 @@ def constrain(
     train_bias
         Whether the biases of the chosen layers are trained; nothing protects what they add.
     progress
-        Called as ``progress(name, done, total)`` after each layer is split.
+        True shows a bar while the layers of a big model are split; or a function, called as
+        ``progress(name, done, total)`` after each.
     cache
         A folder in which to keep what splitting a weight found, and look it up the next time.
 
@@ -91,8 +93,8 @@ def constrain(
     """
     choice(method, "method", METHODS)
     flag(train_bias, "train_bias")
-    if progress is not None and not callable(progress):
-        raise TypeError(f"progress = {shown(progress)} is not a function: give one of (name, done, total).")
+    if not (isinstance(progress, bool) or callable(progress)):
+        raise TypeError(f"progress = {shown(progress)} is not True, False or a function of (name, done, total).")
     if isinstance(basis, Mapping):
         layers = chosen(model, named_by(basis, targets))
         bases = given_bases(basis, layers)
@@ -102,7 +104,8 @@ def constrain(
         ranks = _ranks(layers, keep)
     # Every split comes before the first replacement, so that an error finds the model untouched.
     cores: dict[nn.Module, Constrained] = {}
-    for done, (name, layer) in enumerate(layers.items(), start=1):
+    bar = tqdm(layers.items(), desc="splitting", unit=" layers", disable=progress is not True)
+    for done, (name, layer) in enumerate(bar, start=1):
         W = weight_matrix(layer).detach()
         if isinstance(basis, Mapping):
             held = bases[name]
@@ -113,7 +116,7 @@ def constrain(
         cores[layer] = form(layer, held, train_bias)
         cores[layer].base = checksum(layer.weight)
         cores[layer].basis = "given" if isinstance(basis, Mapping) else "weight"
-        if progress is not None:
+        if callable(progress):
             progress(name, done, len(layers))
     install(model, cores)
     return model

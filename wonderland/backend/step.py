@@ -1,5 +1,6 @@
 """One OSFT step on one layer, opened up: what rule, basis and optimizer leave of the protection."""
 
+import copy
 import math
 from dataclasses import dataclass
 
@@ -7,12 +8,14 @@ import numpy as np
 import torch
 from torch import nn
 
+from wonderland.backend.constrained import Constrained
+from wonderland.backend.osft import constrain
 from wonderland.maths._check import choice, integer, number
 from wonderland.maths.subspace import RULES, Leak, Split, leak, project, split
 
 RULE_CHOICES = (*RULES, "none")
 BASES = ("fixed", "recomputed")
-PROJECTIONS = ("gradient", "update")
+PROJECTIONS = ("gradient", "update", "core")
 OPTIMIZERS = {
     "sgd": lambda parameters, lr: torch.optim.SGD(parameters, lr=lr),
     "momentum": lambda parameters, lr: torch.optim.SGD(parameters, lr=lr, momentum=0.9),
@@ -46,7 +49,9 @@ class StepSettings:
         step.
     project
         "gradient": the rule is applied before the optimizer. "update": the optimizer sees the whole
-        gradient, and the rule is applied to the step it takes.
+        gradient, and the rule is applied to the step it takes. "core": nothing is projected; the engine
+        (``wonderland.backend.osft``) trains the free block alone, whatever rule and basis say: that is the
+        two-sided rule with the fixed basis, and k is at least 1 and below min(m, n).
     optimizer
         "sgd", "momentum" (SGD with momentum 0.9) or "adam", as torch has them.
     lr
@@ -81,9 +86,24 @@ class StepSettings:
         choice(self.rule, "rule", RULE_CHOICES)
         choice(self.basis, "basis", BASES)
         choice(self.project, "project", PROJECTIONS)
+        if self.project == "core" and not 0 < self.k < rank:
+            nothing = "protect" if self.k == 0 else "train"
+            raise ValueError(
+                f"k = {self.k} leaves nothing to {nothing}: to train C, give a whole number, 1…{rank - 1}."
+            )
         choice(self.optimizer, "optimizer", tuple(OPTIMIZERS))
         number(self.lr, "lr", *LEARNING_RATES, "a learning rate is a positive number")
         integer(self.seed, "seed", 0, MAX_SEED, "the seed of the random numbers")
+
+    @property
+    def held_rule(self) -> str:
+        """The rule that a run keeps to."""
+        return "two-sided" if self.project == "core" else self.rule
+
+    @property
+    def held_basis(self) -> str:
+        """The basis that a run goes by."""
+        return "fixed" if self.project == "core" else self.basis
 
 
 @dataclass(frozen=True)
@@ -150,7 +170,11 @@ class LayerRun:
         self.inputs = torch.randn(settings.samples, settings.n, generator=generator).double()
         self.targets = torch.randn(settings.samples, settings.m, generator=generator).double()
         self.layer.double()
-        self._optimizer = OPTIMIZERS[settings.optimizer]([self.layer.weight], settings.lr)
+        self._engine: Constrained | None = None
+        if settings.project == "core":
+            self._engine = constrain(nn.Sequential(copy.deepcopy(self.layer)), keep=settings.k)[0]
+        trained = self._engine or self.layer
+        self._optimizer = OPTIMIZERS[settings.optimizer](list(trained.parameters()), settings.lr)
         self._start = self._weight()
         self._start_split = split(self._start, settings.k)
         self._step = 0
@@ -165,16 +189,21 @@ class LayerRun:
         """
         settings = self.settings
         before = self._weight()
-        recomputed = settings.basis == "recomputed"
+        recomputed = settings.held_basis == "recomputed"
         basis = split(before, settings.k) if recomputed else self._start_split
         loss = self._loss()
         self._optimizer.zero_grad()
+        self.layer.zero_grad()
         loss.backward()
         gradient = self.layer.weight.grad.numpy().copy()
         projected = self._allowed(gradient, basis)
         if settings.project == "gradient":
             self._set(self.layer.weight.grad, projected)
+        if self._engine:
+            nn.functional.mse_loss(self._engine(self.inputs), self.targets).backward()
         self._optimizer.step()
+        if self._engine:
+            self._set(self.layer.weight, self._engine.merged().numpy())
         loss_after = math.inf
         if np.abs(self._weight()).max() < DIVERGED:
             if settings.project == "update":
@@ -186,6 +215,8 @@ class LayerRun:
                 loss_after = self._loss().item()
         if not loss_after < DIVERGED:
             self._set(self.layer.weight, before)
+            if self._engine:
+                self._engine.learn(self.layer.weight)
             raise ValueError(
                 f"lr = {settings.lr:g} makes step {self._step + 1} diverge "
                 f"(loss {loss.item():.3g} → {loss_after:.3g}): choose a smaller one."
@@ -222,12 +253,41 @@ class LayerRun:
         return self.layer.weight.detach().numpy().copy()
 
     def _allowed(self, G: np.ndarray, basis: Split) -> np.ndarray:
-        return G.copy() if self.settings.rule == "none" else project(G, basis, self.settings.rule)
+        rule = self.settings.held_rule
+        return G.copy() if rule == "none" else project(G, basis, rule)
 
     @staticmethod
     def _set(tensor: torch.Tensor, values: np.ndarray) -> None:
         with torch.no_grad():
             tensor.copy_(torch.from_numpy(values))
+
+
+def core_step(W: np.ndarray, G: np.ndarray, k: int, lr: float) -> np.ndarray:
+    """The weight after one step of SGD by the engine, on a loss whose gradient by the weight is G.
+
+    Parameters
+    ----------
+    W, G
+        Weight and gradient, m×n.
+    k
+        Singular directions of W to protect, 1 to min(m, n) − 1.
+    lr
+        Learning rate.
+
+    Raises
+    ------
+    ValueError
+        If k is outside its range, or W is not finite.
+    """
+    m, n = W.shape
+    layer = nn.utils.skip_init(nn.Linear, n, m, bias=False, dtype=torch.float64)
+    layer.weight.data = torch.tensor(W)
+    engine = constrain(nn.Sequential(layer), keep=k)
+    optimizer = torch.optim.SGD(engine.parameters(), lr=lr)
+    # With the unit vectors for inputs the outputs are W′ᵀ, and this loss is ⟨G, W′⟩.
+    (engine(torch.eye(n, dtype=torch.float64)) * torch.tensor(G).T).sum().backward()
+    optimizer.step()
+    return engine[0].merged().numpy()
 
 
 def _read_only(values: np.ndarray) -> np.ndarray:

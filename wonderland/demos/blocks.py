@@ -7,6 +7,7 @@ import holoviews as hv
 import numpy as np
 import panel as pn
 
+from wonderland import backend
 from wonderland.demos.canvas import Canvas, Marks
 from wonderland.maths import energy, subspace
 from wonderland.theme import Palette
@@ -50,6 +51,23 @@ class BlockMeasure:
     angles: dict[str, float]
 
 
+@dataclass(frozen=True)
+class EngineMeasure:
+    """A step of the OSFT engine along the same gradient, all as shares of ‖W‖.
+
+    Parameters
+    ----------
+    inputs, outputs
+        ‖ΔW·V_h‖ and ‖U_hᵀ·ΔW‖.
+    apart
+        How far it ended from the step that the two-sided rule takes.
+    """
+
+    inputs: float
+    outputs: float
+    apart: float
+
+
 @lru_cache(maxsize=128)
 def measure_blocks(size: int, k: int, seed: int) -> BlockMeasure:
     """Draw a weight and a gradient, both size×size and Gaussian, protect k directions, and try every rule.
@@ -78,6 +96,29 @@ def measure_blocks(size: int, k: int, seed: int) -> BlockMeasure:
         measured["angles"][rule] = float(np.abs(energy.pairwise_angles(moved) - angles).max())
     blocks = subspace.blocks(G, split)
     return BlockMeasure(shares={name: value / total**2 for name, value in blocks.items()}, **measured)
+
+
+@lru_cache(maxsize=128)
+def measure_engine(size: int, k: int, seed: int) -> EngineMeasure:
+    """Let the engine take the same step: it trains C alone, and C’s gradient is all it has of G.
+
+    Raises
+    ------
+    ValueError
+        If k is outside 1…size − 1, where there is nothing to protect or nothing to train.
+    """
+    from wonderland.backend.step import core_step  # torch, which the page does not wait for
+
+    rng = np.random.default_rng(seed)
+    W, G = rng.standard_normal((2, size, size))
+    split, scale = subspace.split(W, k), float(np.linalg.norm(W))
+    ruled = subspace.project(G, split, "two-sided")
+    rate = STEP * scale / float(np.linalg.norm(ruled))
+    with backend.one_core():
+        moved = core_step(W, G, k, rate)
+    leak = subspace.leak(moved, split)
+    apart = np.linalg.norm(W - rate * ruled - moved)
+    return EngineMeasure(leak.right / scale, leak.left / scale, float(apart) / scale)
 
 
 def block_picture(canvas: Canvas) -> pn.pane.HoloViews:

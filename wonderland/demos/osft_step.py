@@ -35,6 +35,11 @@ LARGEST = 48
 """Singular values of the largest layer."""
 MOST = 1000
 """Steps a run may take."""
+_PROJECTED = {
+    "gradient": "the gradient projected",
+    "update": "the update projected",
+    "core": "only the free block C trained",
+}
 AT_ONCE = 10
 """Steps that a press may compute before the page answers; more are computed by a worker."""
 
@@ -68,9 +73,10 @@ class OSFTStep(CutOff):
     )
     project = Choice(
         default="gradient",
-        objects=["gradient", "update"],
-        label="Trap 3: project the",
-        doc="Gradient: the rule is applied before the optimizer. Update: to the step that the optimizer takes.",
+        objects={"the gradient": "gradient", "the update": "update", "nothing: train C": "core"},
+        label="Trap 3: project",
+        doc="The gradient: the rule is applied before the optimizer. The update: to the step that the optimizer takes. "
+        "Nothing: the engine trains the free block alone, which is the two-sided rule with the fixed basis.",
     )
     optimizer = Choice(
         default="sgd", objects=["sgd", "momentum", "adam"], label="Optimizer", doc="As torch has it; momentum 0.9."
@@ -205,7 +211,7 @@ class OSFTStep(CutOff):
         ]
         for name, needle in NEEDLES.items():
             value = float(result.leaks[name][-1])
-            promised = result.taken and name in HELD[result.settings.rule]
+            promised = result.taken and name in HELD[result.settings.held_rule]
             verdict = ("ok" if value < AT_REST else "off") if promised else ""
             shown.append(Readout(needle.label, f"{value:.1e}", needle.concept, verdict))
         return shown
@@ -217,9 +223,10 @@ class OSFTStep(CutOff):
         needles = ", ".join(f"{needle.label} {result.leaks[name][-1]:.1e}" for name, needle in NEEDLES.items())
         return (
             f"Four needles of a leak meter, on a scale of powers of ten, over {result.taken} steps of a {s.m}×{s.n} "
-            f"layer with {s.k} protected directions; rule {s.rule}, basis {s.basis}, the {s.project} projected, "
-            f"optimizer {s.optimizer}, learning rate {s.lr:g}: {needles}. The loss went from {result.loss[0]:.4f} to "
-            f"{result.loss[-1]:.4f}. The singular values run from {result.sigma[0]:.4f} to {result.sigma[-1]:.4f}."
+            f"layer with {s.k} protected directions; rule {s.held_rule}, basis {s.held_basis}, "
+            f"{_PROJECTED[s.project]}, optimizer {s.optimizer}, learning rate {s.lr:g}: {needles}. The loss went from "
+            f"{result.loss[0]:.4f} to {result.loss[-1]:.4f}. The singular values run from {result.sigma[0]:.4f} to "
+            f"{result.sigma[-1]:.4f}."
         )
 
     def details(self, result: StepMeasure) -> str:
@@ -240,14 +247,14 @@ class OSFTStep(CutOff):
         return note + matrices_html(result) + singular
 
     def claims(self, result: StepMeasure) -> list[Claim]:
-        if not result.taken or result.settings.rule == "none":
+        if not result.taken or result.settings.held_rule == "none":
             return []
         s, held = result.settings, result.held
         kept, verdict = ("stayed at", "holds") if held < AT_REST else ("reached", "fails")
         after = f"{result.taken} step{'s' * (result.taken > 1)} of {s.optimizer}"
-        what = f"After {after}, what the {s.rule} rule is to hold at rest {kept} {held:.2g}"
+        what = f"After {after}, what the {s.held_rule} rule is to hold at rest {kept} {held:.2g}"
         claims = []
-        if s.basis == "recomputed" and result.taken > 1:
+        if s.held_basis == "recomputed" and result.taken > 1:
             claims.append(
                 Claim(
                     "recompute",
@@ -256,7 +263,7 @@ class OSFTStep(CutOff):
                     verdict,
                 )
             )
-        if s.basis == "fixed" and s.project == "gradient":
+        if s.held_basis == "fixed" and s.project == "gradient":
             claims.append(
                 Claim(
                     "adam",

@@ -7,13 +7,16 @@ import numpy as np
 import panel as pn
 import param
 
+from wonderland.demos import jobs
 from wonderland.demos.base import Claim, Demo, Readout
 from wonderland.demos.blocks import (
     STEP,
     BlockMeasure,
+    EngineMeasure,
     block_marks,
     block_picture,
     measure_blocks,
+    measure_engine,
     percent,
     sketch,
 )
@@ -51,10 +54,11 @@ class ArrowMeasure:
 
 @dataclass(frozen=True)
 class ProjectionMeasure:
-    """Both views."""
+    """Both views; `engine` is None while torch is being loaded, and where k leaves nothing to protect or to train."""
 
     arrow: ArrowMeasure
     matrix: BlockMeasure
+    engine: EngineMeasure | None
 
 
 def take_apart(g: np.ndarray, degrees: float) -> ArrowMeasure:
@@ -107,9 +111,22 @@ class ProjectionDemo(Demo):
     def _on_another(self) -> None:
         self.seed += 1
 
+    def __init__(self, **params: object) -> None:
+        self._loader = jobs.Worker(lambda _: None, lambda _: self._on_controls())
+        super().__init__(**params)
+
+    def on_shown(self) -> None:
+        """Load torch, in a worker; the page does not wait for it."""
+        if not (jobs.ready() or self._loader.busy):
+            self._loader.start(tuple)
+
     def measure(self) -> ProjectionMeasure:
         g = np.array([self.gx, self.gy], dtype=float)
-        return ProjectionMeasure(take_apart(g, self.direction), measure_blocks(self.size, self.k, self.seed))
+        matrix = measure_blocks(self.size, self.k, self.seed)
+        engine = None
+        if 0 < self.k < self.size and (jobs.ready() or not jobs.served()):
+            engine = measure_engine(self.size, self.k, self.seed)
+        return ProjectionMeasure(take_apart(g, self.direction), matrix, engine)
 
     # The pictures
 
@@ -201,7 +218,18 @@ class ProjectionDemo(Demo):
         return (
             '<div class="scroll"><table><thead><tr><th>rule</th><th class="number">‖G‖² removed</th>'
             '<th class="number">‖G·V<sub>h</sub>‖ left</th><th class="number">‖ΔW·V<sub>h</sub>‖</th>'
-            f'<th class="number">‖U<sub>h</sub>ᵀ·ΔW‖</th></tr></thead><tbody>{rows}</tbody></table></div>'
+            f'<th class="number">‖U<sub>h</sub>ᵀ·ΔW‖</th></tr></thead><tbody>'
+            f"{rows}{self._engine_row(result)}</tbody></table></div>"
+        )
+
+    def _engine_row(self, result: ProjectionMeasure) -> str:
+        engine, name = result.engine, f"<td>{sketch('two-sided')}the engine, training C</td>"
+        if engine is None:
+            why = "needs k = 1 or more, below the size" if not 0 < self.k < self.size else "loading torch …"
+            return f'<tr>{name}<td colspan="4">{why}</td></tr>'
+        return (
+            f'<tr>{name}<td colspan="2">{engine.apart:.0e} of ‖W‖ from the two-sided rule</td>'
+            f'<td class="number">{engine.inputs:.1g}</td><td class="number">{engine.outputs:.1g}</td></tr>'
         )
 
     def claims(self, result: ProjectionMeasure) -> list[Claim]:

@@ -76,7 +76,7 @@ class StepMeasure:
     @property
     def held(self) -> float:
         """The largest of the needles that the rule is to keep at rest."""
-        return max((float(self.leaks[needle][-1]) for needle in HELD[self.settings.rule]), default=float("nan"))
+        return max((float(self.leaks[needle][-1]) for needle in HELD[self.settings.held_rule]), default=float("nan"))
 
 
 def step_marks(result: StepMeasure, shape: tuple[int, int], ink: Palette) -> Marks:
