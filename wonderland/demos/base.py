@@ -17,6 +17,7 @@ import param
 
 from wonderland.demos.canvas import Canvas, Marks
 from wonderland.demos.fields import FieldError, field
+from wonderland.demos.pace import Pace
 from wonderland.theme import html, palette, stylesheet
 
 _QUIET = {
@@ -86,6 +87,7 @@ class Demo(pn.viewable.Viewer):
         params.setdefault("dark", pn.config.theme == "dark")
         super().__init__(**params)
         self._canvas: Canvas | None = None
+        self.pace = Pace()
         self.param.watch(self._on_controls, self.state_names())
         self.param.watch(self._update_theme, "dark")
         self._on_controls()
@@ -160,6 +162,7 @@ class Demo(pn.viewable.Viewer):
         self._canvas.feed(self.marks(self.result))
         self._words.object = self._words_html()
         self._error.text = self.problem
+        self.pace.set_out()
 
     def _update_theme(self, *_: object) -> None:
         if self._canvas is None:
@@ -229,6 +232,7 @@ class Demo(pn.viewable.Viewer):
             *widgets,
             *self.beside(),
             self._error,
+            self.pace,
             margin=0,
             css_classes=["controls", "wide"] if self.wide else ["controls"],
             stylesheets=[stylesheet("demo")],

@@ -180,9 +180,16 @@ def _linked(
         if any(value == event.new and now - when < _ECHO_SECONDS for when, value in list(sent)[:-1]):
             widget.value = getattr(owner, name)
             return
-        wished.append(event.new)
+        pace = getattr(owner, "pace", None)
+        if pace:
+            pace.do(name, partial(wish, event.new))
+        else:
+            wish(event.new)
+
+    def wish(value: object) -> None:
+        wished.append(value)
         try:
-            setattr(owner, name, event.new)
+            setattr(owner, name, value)
         finally:
             wished.clear()
 
