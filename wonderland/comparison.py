@@ -65,7 +65,7 @@ def comparison() -> dict[str, tuple[Cell, Cell, Cell]]:
             ),
         ),
         "Catastrophic forgetting": (
-            Cell("reduced", "Not by its geometry: angles kept are not a task kept.", 11),
+            Cell("reduced", "Not by its geometry: angles kept are not a task kept.", 4),
             Cell("possible"),
             Cell(
                 "eliminated",
@@ -92,7 +92,7 @@ def comparison() -> dict[str, tuple[Cell, Cell, Cell]]:
                 f"(min(in, out) − k)·(in + out + 1) factored, (out − k)·(in − k) as C: {factored:,} and {core:,} "
                 f"with half of the directions protected.",
                 10,
-                "arXiv 2504.07097, as peft builds it",
+                "arXiv 2504.07097; factored, as peft builds it",
             ),
         ),
     }

@@ -72,7 +72,7 @@ def test_the_claim_speaks_of_the_record(demo, truth):
     demo.revealed = True
     (claim,) = demo.claims(demo.result)
     lost = truth[1][0] - truth[1][-1]
-    assert claim.key == "knowledge"
+    assert claim.key == "forgets"
     assert claim.measured.startswith("Recorded")
     assert f"{lost:.1f} points" in claim.measured
     assert claim.verdict == ("holds" if lost > 10 else "fails")

@@ -256,7 +256,7 @@ def test_a_run_that_diverges_is_answered_in_words(demo):
     demo.param.update(steps=5)
     good = demo.result
     demo.param.update(lr=100, rule="none", steps=500)
-    assert demo.problem.startswith("lr = 100 makes step ")
+    assert demo.problem.startswith("Learning rate = 100 makes step ")
     assert demo.problem.endswith("choose a smaller one.")
     assert demo.result is good
     demo.param.update(lr=0.1)

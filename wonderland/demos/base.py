@@ -49,13 +49,15 @@ class Readout:
 class Claim:
     """What the tutorial says beside what was measured here.
 
-    `key` is the claim's name in the ledger; `verdict` is "holds", "partly" or "fails".
+    `key` is the claim's name in the ledger; `verdict` is "holds", "partly" or "fails". `tested` is false in a state
+    that does not put the claim to the test, a shear for what is said of rotations; the ledger leaves that out.
     """
 
     key: str
     tale: str
     measured: str
     verdict: str
+    tested: bool = True
 
 
 class Demo(pn.viewable.Viewer):

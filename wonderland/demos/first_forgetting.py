@@ -212,7 +212,7 @@ class FirstForgetting(Demo):
         each = [run.lost for run in result.runs]
         return [
             Claim(
-                "knowledge",
+                "forgets",
                 "Fine-tune every weight on a new task, and the old one is forgotten.",
                 f"Recorded: the old task went from {result.old[0]:.1f}% to {result.old[-1]:.1f}%, {lost:.1f} points "
                 f"lost, the mean of {len(each)} seeds; from seed to seed it lost {min(each):.1f} to {max(each):.1f}.",

@@ -278,6 +278,7 @@ class NumpyWarmup(Demo):
                 "The projection keeps the update out of the critical directions.",
                 measured,
                 "holds" if left < 1e-9 else "partly" if left < 0.5 else "fails",
+                tested=result.before > 0,
             )
         ]
 

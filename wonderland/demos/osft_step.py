@@ -122,7 +122,7 @@ class OSFTStep(CutOff):
             return self._empty()
         track = self._advanced()
         if track.problem and self.steps > track.taken:
-            raise ValueError(track.problem)
+            raise ValueError(track.problem.replace("lr = ", f"{self.param.lr.label} = "))
         return self._read(track, min(self.steps, track.taken))
 
     def _settings(self) -> "StepSettings":
@@ -204,10 +204,9 @@ class OSFTStep(CutOff):
     def readouts(self, result: StepMeasure) -> list[Readout]:
         if not len(result.steps):
             return [Readout("torch", "loading …", "muted")]
-        running = result.taken < result.asked
         shown = [
-            Readout("steps", f"{result.taken} of {result.asked} …" if running else f"{result.taken}"),
-            Readout("loss", f"{result.loss[0]:.4f} → {result.loss[-1]:.4f}"),
+            Readout("steps", _counted(result.taken, result.asked, self._worker.busy)),
+            Readout("loss", f"{_size(result.loss[0])} → {_size(result.loss[-1])}"),
         ]
         for name, needle in NEEDLES.items():
             value = float(result.leaks[name][-1])
@@ -222,11 +221,11 @@ class OSFTStep(CutOff):
         s = result.settings
         needles = ", ".join(f"{needle.label} {result.leaks[name][-1]:.1e}" for name, needle in NEEDLES.items())
         return (
-            f"Four needles of a leak meter, on a scale of powers of ten, over {result.taken} steps of a {s.m}×{s.n} "
-            f"layer with {s.k} protected directions; rule {s.held_rule}, basis {s.held_basis}, "
+            f"Four needles of a leak meter, on a scale of powers of ten, after {_number(result.taken, 'step')} of a "
+            f"{s.m}×{s.n} layer with {_number(s.k, 'protected direction')}; rule {s.held_rule}, basis {s.held_basis}, "
             f"{_PROJECTED[s.project]}, optimizer {s.optimizer}, learning rate {s.lr:g}: {needles}. The loss went from "
-            f"{result.loss[0]:.4f} to {result.loss[-1]:.4f}. The singular values run from {result.sigma[0]:.4f} to "
-            f"{result.sigma[-1]:.4f}."
+            f"{_size(result.loss[0])} to {_size(result.loss[-1])}. The singular values run from "
+            f"{result.sigma[0]:.4f} to {result.sigma[-1]:.4f}."
         )
 
     def details(self, result: StepMeasure) -> str:
@@ -251,7 +250,7 @@ class OSFTStep(CutOff):
             return []
         s, held = result.settings, result.held
         kept, verdict = ("stayed at", "holds") if held < AT_REST else ("reached", "fails")
-        after = f"{result.taken} step{'s' * (result.taken > 1)} of {s.optimizer}"
+        after = f"{_number(result.taken, 'step')} of {s.optimizer}"
         what = f"After {after}, what the {s.held_rule} rule is to hold at rest {kept} {held:.2g}"
         claims = []
         if s.held_basis == "recomputed" and result.taken > 1:
@@ -273,3 +272,17 @@ class OSFTStep(CutOff):
                 )
             )
         return claims
+
+
+def _counted(taken: int, asked: int, running: bool) -> str:
+    if taken >= asked:
+        return f"{taken}"
+    return f"{taken} of {asked} …" if running else f"{taken} of {asked}"
+
+
+def _number(count: int, thing: str) -> str:
+    return f"{count} {thing}" if count == 1 else f"{count} {thing}s"
+
+
+def _size(loss: float) -> str:
+    return f"{loss:.4f}" if loss < 1e6 else f"{loss:.2e}"

@@ -161,6 +161,7 @@ class RotationDemo(Demo):
                 f"This {self.map} changes the distances of all {len(result.before) * (len(result.before) - 1) // 2} "
                 f"pairs by at most {result.largest_error:.2g}.",
                 "holds" if kept else "fails",
+                tested=self.map in ("rotation", "reflection"),
             )
         ]
 

@@ -85,10 +85,10 @@ def step_marks(result: StepMeasure, shape: tuple[int, int], ink: Palette) -> Mar
     marks: dict[str, Columns] = {name: {"x": result.steps, "y": height} for name, height in heights.items()}
     top = max(2.0, *(np.ceil(height.max(initial=0)) for height in heights.values()))
     last = max(result.asked, SHORTEST)
-    ends = heights if len(result.steps) else {}
+    ends = heights if result.taken else {}
     marks["needles"] = {
         "x": [result.taken + 0.012 * last] * len(ends),
-        "y": apart([height[-1] for height in ends.values()], (top + 17.5) / 16, -17, top - 0.5),
+        "y": apart([height[-1] for height in ends.values()], (top + 17.5) / 16, -17, top - (top + 17.5) / 32),
         "text": [NEEDLES[name].short for name in ends],
         "ink": [getattr(ink, NEEDLES[name].concept) for name in ends],
     }
@@ -149,7 +149,7 @@ def step_pictures(canvas: Canvas) -> list[pn.viewable.Viewable]:
         title="singular values of W, protected and free",
         height=210,
     )
-    heat = {"cmap": interp_palette([ink.original, ink.panel, ink.critical], 255), "clim": (-LEVELS, LEVELS)}
+    heat = {"cmap": interp_palette([ink.critical, ink.panel, ink.original], 255), "clim": (-LEVELS, LEVELS)}
     maps = canvas.picture(
         *[canvas.draw(hv.Image, f"map {name}", **heat) for name in MAPS],
         canvas.draw(hv.Labels, "map names", text_color=ink.muted, **label),
@@ -182,7 +182,7 @@ def _maps(result: StepMeasure) -> Marks:
     marks["map names"] = {
         "x": [1.1 * place + 0.5 for place in there],
         "y": [1.09] * len(there),
-        "text": [MAPS[place] for place in there],
+        "text": [MAPS[place] if place else f"{MAPS[place]}: blue +, red −" for place in there],
     }
     return marks
 

@@ -1,6 +1,7 @@
 """A run of one layer as far as it has come, for a counter that is turned on and back."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -42,7 +43,8 @@ class Track:
         x, y = run.inputs.numpy(), run.targets.numpy()
         self.losses = [float(np.mean((x @ W.T - y) ** 2))]
         self.leaks: dict[str, list[float]] = {name: [] for name in NEEDLES}
-        self._note(subspace.leak(W, subspace.split(W, settings.k)))
+        at_rest = subspace.leak(W, subspace.split(W, settings.k))
+        self._note(replace(at_rest, joint=0.0, right=0.0, left=0.0))  # nothing has been added: not even rounding
         self.problem = ""
         self._records: list[StepRecord | None] = []
         self._room = max(BUDGET // (4 * W.nbytes), 1)

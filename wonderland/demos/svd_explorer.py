@@ -132,7 +132,7 @@ class SVDExplorer(CutOff):
             "map names": {
                 "x": [0.5, 1.6],
                 "y": [1.09, 1.09],
-                "text": ["W: red +, blue −", f"its rank-{k} grin"],
+                "text": ["W: blue +, red −", f"its rank-{k} grin"],
             },
             "note": {"x": [1.05], "y": [0.5], "text": ["" if result.source else "training the network …"]},
             "bars frame": {"x": [0.4, n + 0.6], "y": [0.0, top]},
@@ -147,7 +147,7 @@ class SVDExplorer(CutOff):
         ink = canvas.palette
         small = {"text_font_size": "13px", "text_align": "right"}
         dashed = {"color": ink.text, "line_dash": "dashed", "line_width": 1.5}
-        heat = {"cmap": interp_palette([ink.original, ink.panel, ink.critical], 255), "clim": (-LEVELS, LEVELS)}
+        heat = {"cmap": interp_palette([ink.critical, ink.panel, ink.original], 255), "clim": (-LEVELS, LEVELS)}
         middle = {"text_font_size": "13px", "text_color": ink.muted}
         bars = canvas.picture(
             canvas.draw(hv.Rectangles, "bars", {"fill_color": "ink"}, line_color=None),
@@ -239,6 +239,7 @@ class SVDExplorer(CutOff):
                 f"{result.energy[result.k]:.1%} of the energy kept. Within a point of the whole it is from "
                 f"k = {result.enough} of {result.count}, at {result.energy[result.enough]:.1%} of the energy.",
                 verdict,
+                tested=result.k < result.count,
             )
         ]
 
