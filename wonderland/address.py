@@ -82,6 +82,10 @@ class Address(JSComponent):
         window.removeEventListener('popstate', onPop)
       })
       name()
+      // What could not be read of an address is no part of it.
+      if (window.location.search !== model.search) {
+        window.history.replaceState({}, '', window.location.pathname + model.search)
+      }
       narrow.addEventListener('change', fitDrawer)
       fitDrawer()
       const empty = document.createElement('div')

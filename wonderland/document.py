@@ -21,6 +21,7 @@ _FONT = """
 @font-face { font-family: 'Wonderland Math'; font-display: block;
   src: url(components/wonderland.theme/Assets/_css/%s) format('woff2'); }
 """
+_FOCUS = {"outline": "2px solid var(--w-original)", "outlineOffset": "2px"}
 _MAIN = """
 :host { width: 100%; max-height: none !important; max-width: 72rem; box-sizing: border-box;
   padding: 0 44px; margin: 0 auto !important; }
@@ -160,7 +161,10 @@ class Document(pn.viewable.Viewer):
                     "text": {"primary": ink.text, "secondary": ink.muted},
                     "divider": ink.edge,
                 },
-                "components": {"MuiDrawer": {"styleOverrides": {"paper": {"backgroundImage": "none"}}}},
+                "components": {
+                    "MuiDrawer": {"styleOverrides": {"paper": {"backgroundImage": "none"}}},
+                    "MuiButtonBase": {"styleOverrides": {"root": {"&.Mui-focusVisible": _FOCUS}}},
+                },
                 "typography": {"fontFamily": SANS, "button": {"textTransform": "none"}},
             }
 

@@ -172,6 +172,7 @@ class Demo(pn.viewable.Viewer):
         self._card.styles = self._variables()
         for pane, fresh in zip(self._pictures, self._drawn(), strict=True):
             pane.object = fresh.object  # in place: new panes would make the page jump
+        self.pace.set_out()
 
     def _variables(self) -> dict[str, str]:
         return palette(self.dark).variables()

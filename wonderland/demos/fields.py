@@ -167,6 +167,7 @@ def _linked(
         start=low,
         end=high,
         value=getattr(owner, name),
+        tooltips=False,  # the value stands in the label, which a bubble would cover
         sizing_mode="stretch_width",
         **params,
     )

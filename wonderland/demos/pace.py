@@ -26,10 +26,22 @@ class Pace(JSComponent):
 
     _esm = """
     export function render({ model }) {
-      const answer = () => requestAnimationFrame(() => setTimeout(() => { model.painted = model.sent }, 0))
-      model.on('sent', answer)
       const nothing = document.createElement('div')
       nothing.hidden = true
+      // A figure takes the focus and does nothing with it: the sliders do all that its handles do.
+      const mute = (root) => {
+        for (const el of root.querySelectorAll('*')) {
+          if (el.matches('.bk-events')) el.tabIndex = -1
+          if (el.shadowRoot) mute(el.shadowRoot)
+        }
+      }
+      const tidy = () => {
+        let host = nothing.getRootNode().host
+        while (host && !host.classList.contains('demo')) host = host.getRootNode().host
+        if (host) mute(host.shadowRoot)
+      }
+      for (const wait of [200, 1000, 3000]) setTimeout(tidy, wait)
+      model.on('sent', () => requestAnimationFrame(() => setTimeout(() => { model.painted = model.sent; tidy() }, 0)))
       return nothing
     }
     """
