@@ -48,12 +48,21 @@ class Address(JSComponent):
       }
       // The contents lie beside the text, or over it and closed: what only the browser knows, it sets itself.
       const narrow = window.matchMedia('(max-width: %dpx)')
-      const fitDrawer = () => {
+      const whenPage = (act) => {
         const roots = (window.Bokeh?.documents ?? []).flatMap((doc) => doc.roots())
         const page = roots.find((root) => root.data?.sidebar_open != null)
-        if (page) page.data.sidebar_open = !narrow.matches
-        else setTimeout(fitDrawer, 50)
+        if (page) act(page.data)
+        else setTimeout(whenPage, 50, act)
       }
+      const fitDrawer = () => whenPage((page) => { page.sidebar_open = !narrow.matches })
+      // The theme that a reader chose is theirs on the next visit, too.
+      whenPage((page) => {
+        const chosen = window.localStorage.getItem('wonderland-theme')
+        if (chosen) page.dark_theme = chosen === 'dark'
+        page.properties.dark_theme.change.connect(() => {
+          window.localStorage.setItem('wonderland-theme', page.dark_theme ? 'dark' : 'light')
+        })
+      })
       const onClick = (event) => {
         if (event.defaultPrevented || event.button) return
         if (event.ctrlKey || event.metaKey || event.shiftKey || event.altKey) return

@@ -52,7 +52,7 @@ class Document(pn.viewable.Viewer):
         self._go(search)
         # What a reader does between the page's sending and its standing would be lost (panel 1.9.4): it waits.
         self._address.param.watch(lambda event: pn.state.onload(partial(self._on_address, event)), "search")
-        self._page.param.watch(self._on_theme, "dark_theme")
+        self._page.param.watch(lambda event: pn.state.onload(partial(self._on_theme, event)), "dark_theme")
 
     def __panel__(self) -> pmui.Page:
         return self._page

@@ -60,6 +60,14 @@ def test_it_is_dark_and_turns_light_without_losing_state(reader: Reader) -> None
     assert "angle=100" in reader.page.url
     reader.nudge("Angle in degrees")
     reader.wait_for(lambda: "angle=101" in reader.page.url, "the next degree")
+    reader.page.reload()
+    reader.page.locator("header.chapter h1").wait_for()
+    reader.wait_for(lambda: main.evaluate(background) == "rgb(250, 248, 243)", "the theme of the last visit")
+    heading, color = reader.page.locator(".demo h2"), "e => getComputedStyle(e).color"
+    text = main.evaluate("e => getComputedStyle(e).getPropertyValue('--w-text')")
+    ink = tuple(int(text.strip()[at : at + 2], 16) for at in (1, 3, 5))
+    reader.wait_for(lambda: heading.evaluate(color) == f"rgb{ink}", "the demo in that theme")
+    assert reader.data("after")["x"]
 
 
 def test_next_previous_contents_and_history(reader: Reader) -> None:
