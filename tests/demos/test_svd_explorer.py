@@ -221,6 +221,24 @@ def test_network_trains_beside_the_page(monkeypatch):
     assert calls == [(0, "layer1")]  # once, however the cut-off moved meanwhile
 
 
+def test_the_last_network_stands_while_another_trains():
+    async def read() -> None:
+        demo = SVDExplorer(source="layer3", k=5)
+        await until(lambda: demo.result.source)
+        before = demo.result
+        demo.seed = 1
+        assert demo.result.training
+        assert demo.result.source is before.source
+        assert demo.readouts(demo.result)[0].label == "another network"
+        assert "of the last network" in demo.describe(demo.result)
+        assert demo.claims(demo.result) == []
+        await until(lambda: not demo.result.training)
+        assert demo.result.source is layer(1, "layer3")
+        assert len(demo.claims(demo.result)) == 1
+
+    asyncio.run(read())
+
+
 def test_a_reader_who_moves_on_gets_the_toy():
     async def read() -> None:
         demo = SVDExplorer(source="layer3")

@@ -25,7 +25,11 @@ class Source:
 
 @dataclass(frozen=True, eq=False)
 class SVDMeasure:
-    """What a cut-off keeps of one weight; `source` is None, and the numbers are empty, while a network trains."""
+    """What a cut-off keeps of one weight.
+
+    While a first network trains, `source` is None and the numbers are empty; while another one does, `training` is
+    true and they are the last one's.
+    """
 
     name: str
     k: int
@@ -34,6 +38,7 @@ class SVDMeasure:
     energy: np.ndarray
     effective_rank: float
     grin: np.ndarray
+    training: bool = False
 
     @property
     def accuracy(self) -> np.ndarray:

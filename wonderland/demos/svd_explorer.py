@@ -1,5 +1,6 @@
 """Chapter 6: the part of a matrix that is large, and the part that is needed."""
 
+from dataclasses import replace
 from typing import Any
 
 import holoviews as hv
@@ -85,6 +86,8 @@ class SVDExplorer(CutOff):
             return measure_cut("toy", toy(self.seed), self.k)
         if self._layer_key == (self.seed, self.source):
             return measure_cut(self.source, self._layer, self.k)
+        if self._layer_key and self._layer_key[1] == self.source:
+            return replace(measure_cut(self.source, self._layer, self.k), training=True)
         nothing = np.empty(0)
         return SVDMeasure(self.source, self.k, None, nothing, nothing, np.nan, np.zeros((1, 1)))
 
@@ -188,7 +191,8 @@ class SVDExplorer(CutOff):
     def readouts(self, result: SVDMeasure) -> list[Readout]:
         if result.source is None:
             return [Readout("the network", "training …", "muted")]
-        shown = [
+        shown = [Readout("another network", "training …", "muted")] if result.training else []
+        shown += [
             Readout("critical", f"{result.k} of {result.count}", "critical"),
             Readout("safe", f"{result.count - result.k} of {result.count}", "safe"),
             Readout("energy kept", f"{result.energy[result.k]:.1%}", "original"),
@@ -215,6 +219,8 @@ class SVDExplorer(CutOff):
         )
         if len(result.accuracy):
             words += f", a second one the accuracy, here {result.accuracy[result.k]:.1%} of {result.accuracy[-1]:.1%}"
+        if result.training:
+            words += "; all this is of the last network, while another one trains"
         return f"{words}. Two heat maps show the weight and its best approximation of rank {result.k}."
 
     def details(self, result: SVDMeasure) -> str:
@@ -226,7 +232,7 @@ class SVDExplorer(CutOff):
         return f'<ol class="values" tabindex="0" aria-label="Singular values">{items}</ol>' if items else ""
 
     def claims(self, result: SVDMeasure) -> list[Claim]:
-        if not len(result.accuracy):
+        if result.training or not len(result.accuracy):
             return []  # a toy has no task to lose
         lost = result.accuracy[-1] - result.accuracy[result.k]
         verdict = "holds" if lost <= SMALL_LOSS else "partly" if lost <= LARGE_LOSS else "fails"
