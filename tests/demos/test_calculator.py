@@ -5,14 +5,15 @@ import math
 import peft
 import pytest
 import torch
+from bokeh.plotting import figure
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from peft.tuners.boft import layer as boft_layer
 from torch import nn
 
-from wonderland.demos.amounts import exact, many, percent, reduction, short, size
+from wonderland.demos.amounts import exact, many, percent, plain, reduction, short, size
 from wonderland.demos.calculator import Calculator, notes_on
-from wonderland.demos.costs import Layer, real_counts, smallest_k, tale_counts
+from wonderland.demos.costs import FIELDS, Layer, real_counts, smallest_k, tale_counts
 from wonderland.maths import counting
 from wonderland.theme import DARK, LIGHT
 
@@ -148,7 +149,10 @@ def test_reductions():
         ({"in_features": 104, "block": 16}, ["Blocks of 16 do not divide 104 inputs", "16 blocks do not divide"]),
         ({"in_features": 97}, ["97 blocks of 1", "1 block of 97", "trains nothing", "97 is not divisible by"]),
         ({"block": 10**12}, ["wider than 512 inputs: OFT uses one block of 512"]),
-        ({"boft_block": 512, "boft_factors": 2}, ["not divisible by block·2^(factors−1)"]),
+        (
+            {"boft_block": 512, "boft_factors": 2},
+            ["Input features = 512 is not divisible by block size·2^(factors − 1) = 1024"],
+        ),
     ],
 )
 def test_what_was_moved_is_said(settings, notes):
@@ -166,8 +170,8 @@ def test_block_sizes_of_the_chapter():
     marks = demo.marks(demo.result)
     assert marks["bars"]["x0"][5] == marks["bars"]["x1"][5]
     assert marks["counts"]["text"][5] == "0 · 0%"
-    assert marks["counts"]["text"][7] == "—"
-    assert "cannot be built" in marks["methods"]["text"][7]
+    assert marks["counts"]["text"][8] == "—"
+    assert "cannot be built" in marks["methods"]["text"][8]
 
 
 @settings(deadline=None, max_examples=25)
@@ -227,8 +231,8 @@ def test_bad_shares_are_refused(value):
 @pytest.mark.parametrize(
     ("settings", "problem"),
     [
-        ({"rank": 257}, "rank = 257 is outside 1…256: a 256×512 matrix has rank 256 at most."),
-        ({"in_features": 8}, "rank = 16 is outside 1…8: a 256×8 matrix has rank 8 at most."),
+        ({"rank": 257}, "Rank = 257 is outside 1…256: a 256×512 matrix has rank 256 at most."),
+        ({"in_features": 8}, "Rank = 16 is outside 1…8: a 256×8 matrix has rank 8 at most."),
     ],
 )
 def test_a_rank_beyond_the_layer_is_explained(settings, problem):
@@ -250,10 +254,59 @@ def test_amounts():
     assert percent(10**24, 1) == "1.00×10²⁶%"
     assert percent(1, 10**24) == "1.00×10⁻²²%"
     assert reduction(1, 10**24) == "over 99.99%"
-    assert reduction(0, 5) == "100.00%"
+    assert reduction(0, 5) == "nothing to train"
+    assert reduction(10**12 + 1, 10**12) == "none: just over 100%"
+    assert reduction(3, 2) == "none: 150%"
     assert many(1, "block") == "1 block"
     assert many(1000, "block") == "1,000 blocks"
     assert (size(0), size(1023), size(1536), size(3 * 2**90)) == ("0 B", "1023 B", "1.5 KiB", "3,072.0 YiB")
+
+
+def test_numbers_are_written_out_unless_they_are_tiny_or_huge():
+    written = {0: "0", 0.0012: "0.0012", 7.25: "7.2", 99.96: "100", 270.4: "270", 99_999: "99,999", -0.5: "−0.50"}
+    assert {value: plain(value) for value in written} == written
+    assert plain(1e5) == "1.0×10⁵"
+    assert plain(4.4e-16) == "4.4e-16"
+
+
+def test_an_oft_that_trains_nothing_reduces_nothing():
+    demo = Calculator(in_features=97, out_features=97)
+    assert {r.label: r.value for r in demo.readouts(demo.result)}["OFT’s reduction"] == "nothing to train"
+    claim = next(claim for claim in demo.claims(demo.result) if claim.key == "reduction")
+    assert "nothing to train. OSFT" in claim.measured
+    assert Calculator(in_features=97, out_features=97, keep=0.99).result.share("core") < 0.1
+    demo.keep = 0.99
+    assert {claim.key: claim.verdict for claim in demo.claims(demo.result)}["reduction"] == "partly"
+
+
+def test_a_shared_block_trains_what_peft_shares():
+    config = peft.OFTConfig(oft_block_size=16, r=0, block_share=True, target_modules={"0"})
+    model = peft.get_peft_model(nn.Sequential(nn.Linear(64, 32, bias=False)), config)
+    row = real_counts(setting(64, 32, block=16))["oft shared"]
+    assert row.trained == sum(p.numel() for p in model.parameters() if p.requires_grad) == 120
+
+
+def test_messages_name_the_fields_of_the_page():
+    said = real_counts(setting(97, 10, boft_block=8))["boft"].why
+    assert said.startswith("Input features = 97 is not divisible by block size·2^(factors − 1) = 8")
+    assert real_counts(setting(96, 10, boft_block=3, boft_factors=2))["boft"].why.startswith(
+        "BOFT block size = 3 is odd"
+    )
+    assert list(FIELDS.values()) == [
+        Calculator.param[name].label for name in ("in_features", "out_features", "rank", "boft_block", "boft_factors")
+    ]
+
+
+def test_nothing_crosses_the_counts():
+    demo = Calculator()
+    marks = demo.marks(demo.result)
+    bars, tick = marks["bars"], marks["full"]
+    assert all(low < bar for low, bar in zip(tick["y0"], bars["y0"], strict=True))
+    assert all(high < words for high, words in zip(tick["y1"], marks["counts"]["y"], strict=True))
+    assert all(low > words + 0.5 for low, words in zip(tick["y0"], marks["counts"]["y"][1:], strict=False))
+    demo.__panel__()
+    plot = demo._pictures.get_root().select_one({"type": figure})
+    assert not any(line.visible for line in plot.grid)
 
 
 def test_tale_is_the_tutorials_formula():

@@ -5,6 +5,7 @@ import re
 
 import numpy as np
 import pytest
+from bokeh.plotting import figure
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -159,3 +160,10 @@ def test_bad_input_is_refused_by_name(name: str, value: object, message: str) ->
     with pytest.raises(ValueError, match=re.escape(message)):
         setattr(demo, name, value)
     assert demo.result is before
+
+
+def test_the_title_says_that_it_shows_a_change() -> None:
+    demo = EnergyDemo()
+    demo.__panel__()
+    titles = [plot.title.text for plot in demo._pictures.get_root().select({"type": figure})]
+    assert "measured: change of the neurons’ energy" in titles

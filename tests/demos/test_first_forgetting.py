@@ -3,6 +3,7 @@ import math
 
 import numpy as np
 import pytest
+from bokeh.plotting import figure
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -124,3 +125,35 @@ def test_bad_guesses_are_refused(demo, value):
     with pytest.raises(ValueError, match="Guess after 60 steps"):
         demo.after_60 = value
     assert demo.after_60 == 97
+
+
+def test_the_hint_to_drag_goes_when_the_run_is_shown(demo):
+    assert demo.marks(demo.result)["hint"]["text"] == ["drag your guess"]
+    demo.param.trigger("reveal")
+    assert demo.marks(demo.result)["hint"]["text"] == [""]
+    demo.__panel__()
+    assert "drag" not in demo._pictures.get_root().select_one({"type": figure}).title.text
+
+
+@pytest.mark.parametrize("dark", [True, False])
+def test_the_tasks_are_two_shades_with_their_names_at_the_ends(dark):
+    demo = FirstForgetting(dark=dark, revealed=True)
+    demo.__panel__().get_root()
+    inks = {name: demo._canvas._plots[name][0].handles["glyph"].line_color for name in ("task A", "task B")}
+    assert len(set(inks.values())) == 2
+    names = demo.marks(demo.result)["names"]
+    assert dict(zip(names["text"], names["ink"], strict=True)) | inks == dict(
+        zip(names["text"], names["ink"], strict=True)
+    )
+
+
+def test_reveal_rests_after_use_and_the_buttons_share_rows(demo):
+    box, *_ = demo.__panel__()[1][0]
+    assert [button.label for button in box] == [demo.param[name].label for name in demo.controls]
+    assert box.flex_wrap == "wrap"
+    reveal = box[-1]
+    assert not reveal.disabled
+    demo.param.trigger("reveal")
+    assert reveal.disabled
+    demo.reset()
+    assert not reveal.disabled

@@ -5,6 +5,7 @@ import re
 
 import numpy as np
 import pytest
+from bokeh.plotting import figure
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -202,7 +203,7 @@ def test_narrow_cells_drop_the_leading_zero_and_huge_numbers_their_digits() -> N
     texts = demo.marks(demo.result)["QTQ numbers"]["text"]
     assert set(texts) == {"1.000", ".000"}
     demo.edited = [[1e6, -1234.0], [-1e-9, -0.9996]]
-    assert demo.marks(demo.result)["Q numbers"]["text"] == ["1e+06", "−1e+03", "0.000", "−1.000"]
+    assert demo.marks(demo.result)["Q numbers"]["text"] == ["1×10⁶", "−1234", "0.000", "−1.000"]
 
 
 @pytest.mark.parametrize(
@@ -243,8 +244,23 @@ def test_a_singular_matrix_cannot_be_repaired_and_the_last_picture_stands() -> N
     before = demo.result
     for repair in ("by QR", "polar factor"):
         demo.repair = repair
-        assert "singular" in demo.problem
+        assert demo.problem.startswith("Q is singular")
         assert demo.result is before
         demo.repair = "as it is"
         assert demo.problem == ""
         before = demo.result
+
+
+@pytest.mark.parametrize(("factor", "text"), [(3.7, "270%"), (101, "10,000%"), (1e6, "1.0×10⁸%"), (1.5, "50%")])
+def test_changes_of_ordinary_size_are_written_out(factor: float, text: str) -> None:
+    demo = MatrixGarden(edited=factor * np.eye(2))
+    values = [readout.value for readout in demo.readouts(demo.result)]
+    assert text in values
+    assert text in demo.claims(demo.result)[0].measured
+
+
+def test_the_colors_are_explained() -> None:
+    demo = MatrixGarden()
+    demo.__panel__()
+    plots = demo._pictures.get_root().select({"type": figure})
+    assert any("blue +, red −" in plot.title.text for plot in plots)

@@ -146,6 +146,10 @@ def test_a_matrix_that_does_not_fit_leaves_the_last_good_picture(name: str, valu
     assert message in demo.problem
     assert demo.problem.startswith(name)
     assert demo.result is good
+    demo.rule = "two-sided"
+    assert demo._steps.object == shown
+    assert "joint rule" in demo.claims(demo.result)[0].measured
+    assert "rule is joint" in demo.describe(demo.result)
     demo.reset()
     assert demo.problem == ""
     assert demo._steps.object == shown
@@ -189,3 +193,21 @@ def test_the_theme_keeps_the_steps_on_the_page() -> None:
     assert list(demo._pictures) == panes
     demo.k = 2
     assert "k = 2" in panes[0].object
+
+
+@pytest.mark.parametrize("k", range(4))
+def test_the_words_name_the_rule_and_what_it_leaves(k: int) -> None:
+    demo, said = NumpyWarmup(k=k), set()
+    for demo.rule in RULES:
+        words = demo.describe(demo.result)
+        assert f"The rule is {demo.rule}," in words
+        first = f"{demo.result.projected[demo.rule][0, 0]:.4f}".replace("-0.0000", "0.0000").replace("-", "−")
+        assert f"the gradient it leaves is {first}, " in words
+        said.add(words)
+    assert len(said) == len(RULES)
+
+
+def test_each_matrix_stands_beside_the_cut_off_and_the_rule() -> None:
+    W_field, G_field, *others = NumpyWarmup().__panel__()[1][0]
+    assert W_field.styles["grid-row"] == G_field.styles["grid-row"] == "span 2"
+    assert not any("grid-row" in each.styles for each in others)

@@ -258,15 +258,65 @@ def test_bad_values_are_refused_in_words(name: str, value: object) -> None:
     assert getattr(demo, name) == good
 
 
-def test_more_directions_than_the_matrix_has() -> None:
+def test_a_smaller_matrix_brings_k_down_to_what_it_has() -> None:
     demo = ProjectionDemo()
-    demo.__panel__()
-    good = demo.result
+    assert demo.param.k.get_soft_bounds() == (0, 32)
     demo.size = 6
-    assert demo.problem == "k = 8 is outside 0…6: a 6×6 matrix has 6 singular values."
+    assert (demo.k, demo.problem, demo.param.k.get_soft_bounds()) == (6, "", (0, 6))
+    demo.size = 40
+    assert (demo.k, demo.param.k.get_soft_bounds()) == (6, (0, 40))
+
+
+def test_more_directions_than_the_matrix_has() -> None:
+    """The message speaks of what was asked, all other words of the picture that stands."""
+    demo = ProjectionDemo()
+    good, words = demo.result, demo._words_html()
+    demo.param.update(k=40, rule="two-sided", direction=90)
+    assert demo.problem == "k = 40 is outside 0…32: a 32×32 matrix has 32 singular values."
     assert demo.result is good
+    assert demo._words_html() == words
+    assert list(demo.marks(demo.result)["blocks"]["ink"]) == list(ProjectionDemo().marks(good)["blocks"]["ink"])
     demo.k = 6
     assert demo.problem == ""
+    assert "two-sided" in demo.describe(demo.result)
+
+
+def test_after_the_last_seed_comes_the_first() -> None:
+    demo = ProjectionDemo(seed=10**6)
+    demo.another = True
+    assert demo.seed == 0
+
+
+@pytest.mark.parametrize("degrees", [0, 26.57, 45, 90, 135, 180])
+def test_a_gradient_that_is_lost_entirely_can_be_read(degrees: float) -> None:
+    c = np.array([np.cos(np.deg2rad(degrees)), np.sin(np.deg2rad(degrees))])
+    gx, gy = 1.9 * c
+    demo = ProjectionDemo(gx=gx, gy=gy, direction=degrees)
+    names = demo.marks(demo.result)["names"]
+    assert set(names["text"]) == {"critical", "gradient", "projection", "safe: none"}
+    for x, y in zip(names["x"], names["y"], strict=True):  # beside the line, which has all the arrows on it
+        line = np.linspace(-6, 6, 400)[:, None] * c
+        assert not ((np.abs(line[:, 0] - x) < 0.55) & (np.abs(line[:, 1] - y) < 0.14)).any()
+
+
+def test_the_projection_is_seen_on_both_sides_of_the_gradient_on_it() -> None:
+    demo = ProjectionDemo()
+    demo.__panel__().get_root()
+    glyphs = {
+        plot.handles["source"].name: plot.handles["glyph"] for plots in demo._canvas._plots.values() for plot in plots
+    }
+    assert glyphs["projection"].line_width >= glyphs["gradient"].line_width + 4
+
+
+@pytest.mark.parametrize("gx", [-0.4, 0.0, 0.2, 0.8])
+def test_the_safe_arrow_keeps_its_name_in_ordinary_states(gx: float) -> None:
+    demo = ProjectionDemo(gx=gx)
+    assert "safe" in demo.marks(demo.result)["names"]["text"]
+
+
+def test_the_table_says_what_its_lengths_are_shares_of() -> None:
+    demo = ProjectionDemo()
+    assert demo.details(demo.result).count(f"of ‖W‖, a step of {STEP:.0%}") == 2
 
 
 def test_its_state_stands_in_the_address() -> None:

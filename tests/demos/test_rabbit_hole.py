@@ -62,11 +62,28 @@ def test_the_rabbit_fits_into_his_square_and_is_one_closed_line() -> None:
     assert gaps.max() < 0.08
 
 
-def test_the_defaults_send_him_down_head_first() -> None:
+def test_the_defaults() -> None:
     demo = RabbitHole()
     assert demo.turn == 5
-    assert DEPTH * demo.turn == 180
+    assert DEPTH == WITNESS
     assert [r.value for r in demo.readouts(demo.result)] == ["+1.000000", "150.0°", "9.06 %"]
+
+
+@pytest.mark.parametrize("turn", [-45, -20, 0, 5, 33.5, 45])
+def test_the_rabbit_stands_upright_in_his_square(turn: float) -> None:
+    demo = RabbitHole(turn=turn)
+    data = source_of(demo).data
+    shape = np.array([data["xs"][-1], data["ys"][-1]]).T
+    size = abs(corner(turn, DEPTH)) / np.sqrt(2)
+    np.testing.assert_allclose(shape, size * rabbit(), atol=1e-5)
+    assert np.abs(shape @ np.linalg.inv(demo.result.maps[-1]).T).max() < 1
+
+
+def test_a_reset_stands_beside_the_slider() -> None:
+    demo = RabbitHole(turn=-12)
+    [reset] = demo.__panel__().select(lambda each: getattr(each, "label", "") == "Reset")
+    reset.param.trigger("clicks")
+    assert demo.turn == RabbitHole.param.turn.default
 
 
 def test_the_picture_shows_what_was_measured() -> None:

@@ -46,7 +46,7 @@ def test_the_series_is_only_painted(reader: Reader) -> None:
         Q = np.linalg.inv(eye - S) @ (eye + S) if build == "exact Cayley" else series
         expect_maps(reader, Q)
         reader.expect_readout("orthogonal (error < 1e-10)", "yes" if build == "exact Cayley" else "no")
-    assert "norm=0.35" in reader.page.url
+    reader.wait_for(lambda: "norm=0.35" in reader.page.url, "the address")
 
 
 def test_break_a_cell_by_click_and_repair_it(reader: Reader) -> None:

@@ -80,7 +80,7 @@ def test_the_sliders_move_the_gradient_and_the_line(reader: Reader) -> None:
     reader.nudge("Critical line, in degrees", "End")
     expect_arrows(reader, (0.8, 0.6), np.array([-1.0, 0.0]))
     reader.expect_readout("magnitude reduction", "40.0 %")
-    assert "direction=180" in reader.page.url
+    reader.wait_for(lambda: "direction=180" in reader.page.url, "the address")
 
 
 def test_the_tip_is_dragged(reader: Reader) -> None:
@@ -124,12 +124,21 @@ def test_rules_and_the_matrix(reader: Reader) -> None:
 
 
 def test_bad_input_is_answered_and_the_picture_stands(reader: Reader) -> None:
-    reader.open("?chapter=7&size=5")
-    assert reader.alert() == "k = 8 is outside 0…5: a 5×5 matrix has 5 singular values."
+    reader.open("?chapter=7&size=5&k=9")
+    assert reader.alert() == "k = 9 is outside 0…5: a 5×5 matrix has 5 singular values."
     expect_shares(reader, "joint", {1, 2, 3})
-    reader.nudge("Protected directions k", "ArrowLeft", times=5)
+    reader.nudge("Protected directions k", "Home")
+    reader.nudge("Protected directions k", "ArrowRight", times=3)
     expect_shares(reader, "joint", {1, 2, 3}, k=3, size=5)
     reader.press("More controls")
     reader.type("Seed", "plenty")
     assert "“plenty”" in reader.alert()
     expect_shares(reader, "joint", {1, 2, 3}, k=3, size=5)
+
+
+def test_a_smaller_matrix_brings_the_slider_down(reader: Reader) -> None:
+    reader.open("?chapter=7")
+    reader.press("More controls")
+    reader.nudge("Size of the matrix", "Home")
+    reader.wait_for(lambda: reader.slider("Protected directions k").get_attribute("max") == "2", "a slider up to 2")
+    expect_shares(reader, "joint", {1, 2, 3}, k=2, size=2)

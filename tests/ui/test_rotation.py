@@ -25,10 +25,12 @@ def test_the_slider_turns_the_cloud(reader: Reader) -> None:
 
 def test_shear_changes_distances(reader: Reader) -> None:
     reader.open("?chapter=3")
+    assert reader.slider("Shear or stretch").count() == 0  # it does nothing to a rotation
     reader.choose("Map", "shear")
     sheared = cloud() @ np.array([[1, 0], [0.5, 1]])
     reader.expect_column("after", "x", sheared[:, 0])
     reader.expect_readout("dashed pair, after", f"{pdist(sheared)[0]:.6f}")
+    reader.slider("Angle in degrees").wait_for(state="hidden")
     reader.nudge("Shear or stretch", "ArrowLeft", times=5)
     reader.expect_column("after", "x", cloud()[:, 0])
 

@@ -1,5 +1,7 @@
 """Counts, shares and bytes as text, from integers of any size."""
 
+from math import floor, log10
+
 UNITS = ("B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB", "ZiB", "YiB")
 # Longer integers are rounded on a picture.
 LONGEST = 10**10
@@ -13,7 +15,19 @@ def exact(number: int) -> str:
 
 def short(number: int) -> str:
     """Every digit of up to ten, else three and the power of ten."""
-    return exact(number) if number < LONGEST else _scientific(number)
+    return exact(number) if number < LONGEST else scientific(number)
+
+
+def plain(value: float) -> str:
+    """Two digits, written out: the power of ten stands only below 0.001 and from 100,000."""
+    size = abs(value)
+    if size >= 1e5:
+        text = scientific(value, 1)
+    elif size >= 1e-3:
+        text = f"{value:,.{max(0, 1 - floor(log10(size)))}f}"
+    else:
+        text = f"{value:.2g}"
+    return text.replace("-", "−") if value < 0 else text
 
 
 def many(number: int, noun: str) -> str:
@@ -26,15 +40,18 @@ def percent(part: int, whole: int) -> str:
     share = 100 * part / whole
     if 100 <= share < 1e6:
         return f"{share:,.0f}%"
-    return f"{share:.3g}%" if 1e-3 < share < 100 or not part else f"{_scientific(share)}%"
+    return f"{share:.3g}%" if 1e-3 < share < 100 or not part else f"{scientific(share)}%"
 
 
 def reduction(part: int, whole: int) -> str:
-    """By how many percent of the whole the part is smaller; never rounded up to all of it."""
+    """By how many percent of the whole the part is smaller; never rounded to all of it, or to none where it is more."""
+    if not part:
+        return "nothing to train"
     if part > whole:
-        return f"none: {percent(part, whole)}"
+        more = percent(part, whole)
+        return f"none: {'just over ' * (more == '100%')}{more}"
     text = f"{100 * (whole - part) / whole:.2f}%"
-    return "over 99.99%" if text == "100.00%" and part else text
+    return "over 99.99%" if text == "100.00%" else text
 
 
 def size(number: int) -> str:
@@ -45,6 +62,7 @@ def size(number: int) -> str:
     return f"{amount:,.1f} {UNITS[unit]}" if unit else f"{number} {UNITS[0]}"
 
 
-def _scientific(number: float) -> str:
-    digits, power = f"{number:.2e}".split("e")
+def scientific(number: float, decimals: int = 2) -> str:
+    """A number as digits times a power of ten."""
+    digits, power = f"{number:.{decimals}e}".split("e")
     return f"{digits}×10{str(int(power)).translate(_RAISED)}"

@@ -30,6 +30,8 @@ class BlockMeasure:
 
     Parameters
     ----------
+    size, k
+        n, and how many directions are protected on each side.
     shares
         Share of ‖G‖² in each block of UᵀGV, output side first: "protected-free" and so on.
     removed
@@ -43,6 +45,8 @@ class BlockMeasure:
         Largest change of the angle between two neurons in that step, in degrees.
     """
 
+    size: int
+    k: int
     shares: dict[str, float]
     removed: dict[str, float]
     pull: dict[str, float]
@@ -95,7 +99,7 @@ def measure_blocks(size: int, k: int, seed: int) -> BlockMeasure:
         measured["inputs"][rule], measured["outputs"][rule] = leak.right / float(scale), leak.left / float(scale)
         measured["angles"][rule] = float(np.abs(energy.pairwise_angles(moved) - angles).max())
     blocks = subspace.blocks(G, split)
-    return BlockMeasure(shares={name: value / total**2 for name, value in blocks.items()}, **measured)
+    return BlockMeasure(size, k, shares={name: value / total**2 for name, value in blocks.items()}, **measured)
 
 
 @lru_cache(maxsize=128)

@@ -10,7 +10,7 @@ import panel as pn
 from wonderland.demos.amounts import exact, many, percent, reduction, short, size
 from wonderland.demos.base import Claim, Demo, Readout
 from wonderland.demos.canvas import Canvas, Marks
-from wonderland.demos.costs import Count, Layer, real_counts, smallest_k, tale_counts
+from wonderland.demos.costs import FIELDS, Count, Layer, as_labelled, real_counts, smallest_k, tale_counts
 from wonderland.demos.parameters import Real, Whole
 from wonderland.maths import counting
 from wonderland.theme import palette
@@ -38,15 +38,15 @@ class Calculator(Demo):
     """What a method trains and holds for one layer, beside what it is said to train."""
 
     in_features = Whole(
-        default=512, bounds=(1, counting.MAX_FEATURES), label="Input features", doc="Columns of the weight."
+        default=512, bounds=(1, counting.MAX_FEATURES), label=FIELDS["in_features"], doc="Columns of the weight."
     )
     out_features = Whole(
-        default=256, bounds=(1, counting.MAX_FEATURES), label="Output features", doc="Rows of the weight."
+        default=256, bounds=(1, counting.MAX_FEATURES), label=FIELDS["out_features"], doc="Rows of the weight."
     )
     rank = Whole(
         default=16,
         bounds=(1, counting.MAX_FEATURES),
-        label="Rank",
+        label=FIELDS["rank"],
         doc="Of LoRA and PSOFT, and the number of blocks of the second OFT; at most the smaller of inputs and outputs.",
     )
     block = Whole(
@@ -63,12 +63,12 @@ class Calculator(Demo):
         doc="Of the smaller of inputs and outputs, to the nearest whole number.",
     )
     boft_block = Whole(
-        default=8, bounds=(1, counting.MAX_FEATURES), label="BOFT block size", doc="It must divide the inputs."
+        default=8, bounds=(1, counting.MAX_FEATURES), label=FIELDS["block"], doc="It must divide the inputs."
     )
     boft_factors = Whole(
         default=1,
         bounds=(1, 40),
-        label="BOFT factors",
+        label=FIELDS["factors"],
         doc="Each after the first doubles what block size must divide.",
     )
 
@@ -80,7 +80,10 @@ class Calculator(Demo):
 
     def measure(self) -> CalculatorMeasure:
         layer = Layer(**{name: getattr(self, name) for name in Layer.__dataclass_fields__})
-        tale = tale_counts(layer)
+        try:
+            tale = tale_counts(layer)
+        except ValueError as error:
+            raise ValueError(as_labelled(error)) from None
         return CalculatorMeasure(layer, tale["full"].trained, tale, real_counts(layer))
 
     def marks(self, result: CalculatorMeasure) -> Marks:
@@ -116,9 +119,9 @@ class Calculator(Demo):
             "heads": {"x": [AXIS_START] * 2, "y": heads, "text": ["The tale counts", "Really trained"]},
             "full": {
                 "x0": [float(result.full)] * len(rows),
-                "y0": y - 0.5,
+                "y0": y - 0.48,  # no longer, so that the counts between the bars stay clear
                 "x1": [float(result.full)] * len(rows),
-                "y1": y - 0.04,
+                "y1": y - 0.06,
             },
             "frame": {"x": [AXIS_START, end], "y": [y[-1] - 0.6, 0.5]},
         }
@@ -139,7 +142,8 @@ class Calculator(Demo):
                 frame="frame",
                 logx=True,
                 yticks=(),
-                height=480,
+                grid=False,
+                height=510,
                 title="numbers trained; the tick: the whole layer",
             )
         ]
@@ -179,7 +183,7 @@ class Calculator(Demo):
         n, m, r = layer.in_features, layer.out_features, layer.rank
         oft, tale = result.real["oft"], result.tale["oft"]
         factored, core = (count(n, m, r) for count in (counting.osft_factored, counting.osft_core))
-        few = [result.share(key) <= 1 - PROMISED for key in ("oft", "factored", "core")]
+        few = [0 < result.share(key) <= 1 - PROMISED for key in ("oft", "factored", "core")]
         begins = [smallest_k(count, layer) for count in (counting.osft_factored, counting.osft_core)]
         return [
             Claim(
@@ -200,9 +204,9 @@ class Calculator(Demo):
             Claim(
                 "reduction",
                 "90%+ fewer parameters.",
-                f"{oft.method}: {reduction(oft.trained, full)} fewer. OSFT with {layer.keep:.0%} kept: "
-                f"{reduction(result.real['factored'].trained, full)} factored, "
-                f"{reduction(result.real['core'].trained, full)} as C; they reach 90% from "
+                f"{oft.method}: {_fewer(oft, full)}. OSFT with {layer.keep:.0%} kept: "
+                f"{_fewer(result.real['factored'], full)} factored, {_fewer(result.real['core'], full)} as C; they "
+                "reach 90% from "
                 f"{begins[0] / layer.least:.1%} and {begins[1] / layer.least:.1%} kept.",
                 "holds" if all(few) else "partly" if any(few) else "fails",
             ),
@@ -272,6 +276,13 @@ def _table(caption: str, words: tuple[str, ...], numbers: tuple[str, ...], rows:
         f'<div class="scroll" tabindex="0"><table><caption>{caption}</caption><thead><tr>{head}</tr></thead>'
         f"<tbody>{rows}</tbody></table></div>"
     )
+
+
+def _fewer(row: Count, full: int) -> str:
+    """How many numbers fewer than the whole layer's, in words."""
+    if row.trained > full:
+        return f"{percent(row.trained, full)} of the layer"
+    return reduction(row.trained, full) + " fewer" * bool(row.trained)
 
 
 def _method(row: Count) -> str:

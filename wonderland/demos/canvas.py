@@ -5,6 +5,7 @@ straight to the Bokeh sources that HoloViews made, which costs well under a mill
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import cache
 from typing import Any
 
 import holoviews as hv
@@ -20,6 +21,8 @@ Columns = Mapping[str, Sequence[Any] | np.ndarray]
 Marks = Mapping[str, Columns]
 
 hv.Store.set_current_backend("bokeh")
+
+_JUMP = 40  # pixels: a pointer is let go where it was last seen, but a cancelled one ends in the window's corner
 
 
 class Canvas:
@@ -102,6 +105,7 @@ class Canvas:
         yticks: Any = None,
         logx: bool = False,
         bare: bool = False,
+        grid: bool = True,
         frame: str = "",
         min_width: int = 240,
         max_width: int = 620,
@@ -124,27 +128,28 @@ class Canvas:
             Where the ticks are; an empty `yticks` leaves the y axis and its grid out.
         bare
             No axes and no grid.
+        grid
+            Lines at the ticks.
         frame
             Name of a mark with columns x and y, two limits each, that the limits follow; for a picture whose scale
             depends on what is chosen. A column ticks moves those of the horizontal axis; `xticks` must be given.
         on_drag
-            Called with the pointer's x, y and "start", "move" or "end".
+            A method of the demo, called with the pointer's x, y and "start", "move" or "end"; see `follow_drag`.
         on_tap
             Called with the x, y of a click.
         """
 
         def dress(plot: BokehPlot, _: object) -> None:
             self._dress(plot.state, bare)
-            if yticks is not None and not len(yticks):
-                plot.state.ygrid.visible = False
+            plot.state.xgrid.visible = grid
+            plot.state.ygrid.visible = grid and (yticks is None or len(yticks) > 0)
             if square:
                 _even_borders(plot.state, bare, bool(title), bool(xlabel), bool(ylabel))
             if frame:
                 _reframe(plot.state, self.marks[frame])
                 self._framed.setdefault(frame, []).append(plot)
             if on_drag:
-                for event, phase in ((PanStart, "start"), (Pan, "move"), (PanEnd, "end")):
-                    plot.state.on_event(event, lambda e, phase=phase: on_drag(e.x, e.y, phase))
+                follow_drag(plot.state, on_drag)
             if on_tap:
                 plot.state.on_event(Tap, lambda e: on_tap(e.x, e.y))
 
@@ -227,6 +232,43 @@ class Canvas:
             axis.axis_label_text_font = SANS
             axis.axis_label_text_font_size = "13px"
             axis.axis_label_text_font_style = "normal"
+
+
+def follow_drag(figure: Any, on_drag: Callable[[float, float, str], None]) -> None:
+    """Call a demo's method with the pointer's x, y and "start", "move" or "end" for every drag on a Bokeh figure.
+
+    A finger that is to scroll the page drags for some pixels, until the browser knows and cancels the drag. Whatever
+    it moved then goes back: the demo's parameters are again what they were at the start.
+    """
+    demo = on_drag.__self__
+    before: dict[str, Any] = {}
+    last = (0.0, 0.0)
+
+    def on_start(event: PanStart) -> None:
+        nonlocal last
+        last = event.sx, event.sy
+        before.update({name: getattr(demo, name) for name in demo.state_names()})
+        on_drag(event.x, event.y, "start")
+
+    def on_move(event: Pan) -> None:
+        nonlocal last
+        last = event.sx, event.sy
+        on_drag(event.x, event.y, "move")
+
+    def on_end(event: PanEnd) -> None:
+        on_drag(event.x, event.y, "end")
+        if np.hypot(event.sx - last[0], event.sy - last[1]) > _JUMP:
+            demo.param.update(**before)
+
+    for kind, follow in ((PanStart, on_start), (Pan, on_move), (PanEnd, on_end)):
+        figure.on_event(kind, follow)
+
+
+@cache
+def mixed(under: str, over: str, share: float) -> str:
+    """A color between two, given as #rrggbb."""
+    pairs = ((int(under[i : i + 2], 16), int(over[i : i + 2], 16)) for i in (1, 3, 5))
+    return "#" + "".join(f"{round(a + (b - a) * share):02x}" for a, b in pairs)
 
 
 def apart(values: Sequence[float], gap: float, low: float, high: float) -> np.ndarray:

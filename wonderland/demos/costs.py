@@ -7,6 +7,15 @@ from dataclasses import dataclass
 from wonderland.demos.amounts import exact, many
 from wonderland.maths import counting
 
+FIELDS = {
+    "in_features": "Input features",
+    "out_features": "Output features",
+    "rank": "Rank",
+    "block": "BOFT block size",
+    "factors": "BOFT factors",
+}
+"""The calculator's fields, by the library's names of them."""
+
 
 @dataclass(frozen=True)
 class Count:
@@ -67,6 +76,12 @@ def real_counts(layer: Layer) -> dict[str, Count]:
             "in·(b − 1)/2, b = in/rank",
             counting.oft(n, m, blocks=r),
         ),
+        "oft shared": Count(
+            f"OFT, one block of {b:,} shared",
+            "original",
+            "b·(b − 1)/2",
+            counting.oft(n, m, block=layer.block, share=True),
+        ),
         "boft": _boft(layer),
         "psoft": Count(
             f"PSOFT, rank {r:,}", "original", "rank·(rank − 1)/2 + 2·rank", counting.psoft(r), buffers=r * (n + m)
@@ -102,7 +117,14 @@ def _boft(layer: Layer) -> Count:
             factors * n**2,
         )
     except ValueError as error:  # the other methods do not mind
-        return Count(method, "original", "factors·in·b + out", why=str(error))
+        return Count(method, "original", "factors·in·b + out", why=as_labelled(error))
+
+
+def as_labelled(error: ValueError) -> str:
+    """What the library says, with the names that stand beside the fields."""
+    text = str(error).replace("block·2^(factors−1)", "block size·2^(factors − 1)", 1)
+    name, told, rest = text.partition(" = ")
+    return f"{FIELDS.get(name, name)}{told}{rest}"
 
 
 def smallest_k(count: Callable[[int, int, int], int], layer: Layer) -> int:

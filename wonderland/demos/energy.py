@@ -241,7 +241,7 @@ class EnergyDemo(Demo):
         share = [(v / 100, f"{v:+d}%".replace("-", "−") if v else "0") for v in (-10, 0, 10)]
         return [
             picture("tale", 4, (0, 0.5), "the tale: mean |cos| of the samples", [0, 0.1, 0.2, 0.3, 0.4]),
-            picture("change", 6, (-WIDEST, WIDEST), "measured: energy of the neurons", share),
+            picture("change", 6, (-WIDEST, WIDEST), "measured: change of the neurons’ energy", share),
             picture(
                 "outputs",
                 6,

@@ -9,9 +9,9 @@ import param
 
 from wonderland.demos import races
 from wonderland.demos.base import Claim, Demo, Readout
-from wonderland.demos.canvas import Canvas, Marks, apart
+from wonderland.demos.canvas import Canvas, Marks, apart, mixed
 from wonderland.demos.parameters import Whole
-from wonderland.theme import palette
+from wonderland.theme import Palette, palette
 
 STEPS = (30, 60, 120, 180, 240, 300)
 """Training steps at which the reader says what will be left; in between the guess is a straight line."""
@@ -34,7 +34,10 @@ class ForgettingMeasure:
     """The guess, and once it is revealed the run; accuracies in percent."""
 
     steps: np.ndarray
+    guessed: tuple[int, ...]
+    """The guess at each of `STEPS`."""
     guess: np.ndarray
+    """The guess at each of `steps`."""
     revealed: bool
     runs: tuple[races.Curve, ...]
     """The recorded runs of full fine-tuning, a seed each."""
@@ -98,10 +101,12 @@ class FirstForgetting(Demo):
         runs = tuple(race.of("full"))
         steps = runs[0].step
         old = 100 * np.mean([run.accuracy_a for run in runs], axis=0)
-        guess = np.interp(steps, (0, *STEPS), (old[0], *self._guessed()))
+        guessed = tuple(getattr(self, name) for name in self.more)
+        guess = np.interp(steps, (0, *STEPS), (old[0], *guessed))
         gap, widest, at = compare(steps, guess, old)
         return ForgettingMeasure(
             steps=steps,
+            guessed=guessed,
             guess=guess,
             revealed=self.revealed,
             runs=runs,
@@ -117,11 +122,12 @@ class FirstForgetting(Demo):
         shown = slice(None) if result.revealed else slice(0)  # nothing of the run is on the page before
         ends = [("guess", result.guess[-1], ink.text)]
         if result.revealed:
-            ends += [("task A", result.old[-1], ink.critical), ("task B", result.new[-1], ink.critical)]
+            ends += [("task A", result.old[-1], ink.critical), ("task B", result.new[-1], _second(ink))]
         names, heights, inks = (list(column) for column in zip(*ends, strict=True))
         return {
             "guess": {"x": result.steps, "y": result.guess},
-            "handles": {"x": list(STEPS), "y": self._guessed()},
+            "handles": {"x": list(STEPS), "y": list(result.guessed)},
+            "hint": {"x": [0], "y": [5], "text": ["" if result.revealed else "drag your guess"]},
             "start": {"x": [0], "y": [result.old[0]]},
             "runs A": races.joined(result.runs if result.revealed else (), "accuracy_a"),
             "task A": {"x": result.steps[shown], "y": result.old[shown]},
@@ -141,19 +147,20 @@ class FirstForgetting(Demo):
         picture = canvas.picture(
             canvas.draw(hv.Segments, "gaps", color=ink.muted, line_width=1, line_alpha=0.6),
             canvas.draw(hv.Curve, "runs A", color=ink.critical, line_width=1, line_alpha=0.4),
-            canvas.draw(hv.Curve, "task B", color=ink.critical, line_dash="dashed", **bold),
+            canvas.draw(hv.Curve, "task B", color=_second(ink), line_dash="dashed", **bold),
             canvas.draw(hv.Curve, "task A", color=ink.critical, **bold),
             canvas.draw(hv.Curve, "guess", color=ink.text, line_width=2),
             canvas.draw(hv.Points, "start", color=ink.muted, size=8, line_color=None),
             canvas.draw(hv.Points, "handles", color=ink.text, size=13, line_color=ink.panel, line_width=2),
             canvas.draw(hv.Labels, "names", {"text_color": "ink"}, text_align="left", text_font_size="13px"),
+            canvas.draw(hv.Labels, "hint", text_color=ink.muted, text_align="left", text_font_size="13px"),
             xlim=(-6, ROOM),
             ylim=(0, 106),
             xticks=[0, *STEPS],
             yticks=[0, 20, 40, 60, 80, 100],
             xlabel="training steps on the new task",
             ylabel="images named rightly, %",
-            title="the old task — drag your guess",
+            title="the old task",
             height=360,
             max_width=760,
             on_drag=self._on_drag,
@@ -162,18 +169,21 @@ class FirstForgetting(Demo):
         return [picture]
 
     def readouts(self, result: ForgettingMeasure) -> list[Readout]:
-        shown = [Readout("before", f"{result.old[0]:.1f}%", "muted"), Readout("your guess at the end", self._last())]
+        shown = [
+            Readout("before", f"{result.old[0]:.1f}%", "muted"),
+            Readout("your guess at the end", f"{result.guessed[-1]}%"),
+        ]
         if result.revealed:
             shown += [
                 Readout("task A at the end", f"{result.old[-1]:.1f}%", "critical"),
-                Readout("task B at the end", f"{result.new[-1]:.1f}%", "critical"),
+                Readout("task B at the end", f"{result.new[-1]:.1f}%"),
                 Readout("your guess is off by, on average", f"{result.gap:.1f} points"),
                 Readout("at most", f"{result.widest:.1f} points, step {result.widest_at}"),
             ]
         return shown
 
     def describe(self, result: ForgettingMeasure) -> str:
-        guess = ", ".join(f"{value}% after {step}" for step, value in zip(STEPS, self._guessed(), strict=True))
+        guess = ", ".join(f"{value}% after {step}" for step, value in zip(STEPS, result.guessed, strict=True))
         words = (
             "A curve of the share of the old task's images that are named rightly while the network learns the new "
             f"task, from {result.old[0]:.1f}% before it. Your guess: {guess} steps. "
@@ -220,11 +230,14 @@ class FirstForgetting(Demo):
             )
         ]
 
-    def _guessed(self) -> list[int]:
-        return [getattr(self, name) for name in self.more]
-
-    def _last(self) -> str:
-        return f"{self._guessed()[-1]}%"
+    def _controls(self) -> pn.Column:
+        column = super()._controls()
+        buttons, rest = column[: len(self.controls)], column[len(self.controls) :]
+        reveal = buttons[-1]
+        reveal.disabled = self.revealed
+        self.param.watch(lambda event: reveal.param.update(disabled=event.new), "revealed")
+        column[:] = [pn.FlexBox(*buttons, margin=0, sizing_mode="stretch_width"), *rest]
+        return column
 
     def _on_shape(self, *events: param.parameterized.Event) -> None:
         start = self.result.old[0]
@@ -238,3 +251,8 @@ class FirstForgetting(Demo):
         if phase != "end":  # whichever point the pointer passes: a curve can be drawn in one sweep
             nearest = int(np.argmin([abs(x - step) for step in STEPS]))
             setattr(self, self.more[nearest], round(min(max(y, 0), 100)))
+
+
+def _second(ink: Palette) -> str:
+    """The shade of the second task, beside the color of full fine-tuning for the first."""
+    return mixed(ink.critical, ink.text, 0.6)

@@ -247,7 +247,7 @@ class LookingGlass(Demo):
         pointer = np.degrees(np.arctan2(y, x))
         if phase == "start":
             self._aim = float(self.angle)
-        else:
+        elif phase == "move":
             self._aim += (pointer - self._pointer + 180) % 360 - 180
             low, high = self.param.angle.bounds
             self.angle = round(min(max(self._aim, low), high))

@@ -8,8 +8,9 @@ import numpy as np
 import panel as pn
 import param
 
+from wonderland.demos.amounts import plain, scientific
 from wonderland.demos.base import Claim, Demo, Readout
-from wonderland.demos.canvas import Canvas, Columns, Marks
+from wonderland.demos.canvas import Canvas, Columns, Marks, mixed
 from wonderland.demos.parameters import Choice, Matrix, Real, Whole
 from wonderland.maths import orthogonal
 from wonderland.theme import Palette, palette
@@ -164,9 +165,11 @@ class MatrixGarden(Demo):
     def measure(self) -> GardenMeasure:
         edited = self.edited is not None and len(self.edited) == self.size
         broken = self.edited if edited else self.built()
-        Q = {"as it is": np.copy, "by QR": orthogonal.repair_qr, "polar factor": orthogonal.repair_polar}[self.repair](
-            broken
-        )
+        repair = {"as it is": np.copy, "by QR": orthogonal.repair_qr, "polar factor": orthogonal.repair_polar}
+        try:
+            Q = repair[self.repair](broken)
+        except ValueError as error:  # the library calls its argument A
+            raise ValueError(str(error).replace("A is", "Q is", 1)) from None
         return measure_matrix(Q, broken, vectors(self.size), "edited by hand" if edited else self.build, self.repair)
 
     def marks(self, result: GardenMeasure) -> Marks:
@@ -192,7 +195,7 @@ class MatrixGarden(Demo):
             ]
 
         return [
-            canvas.picture(*map_of("Q"), title="Q — click a cell to flip its sign", on_tap=self._on_tap, **frame),
+            canvas.picture(*map_of("Q"), title="Q: blue +, red − — click to flip a sign", on_tap=self._on_tap, **frame),
             canvas.picture(*map_of("QTQ"), title="QᵀQ — green: within 0.01 of 1", **frame),
         ]
 
@@ -200,13 +203,13 @@ class MatrixGarden(Demo):
         sigma = result.singular_values
         shown = [
             Readout("determinant", _signed(result.determinant)),
-            Readout("largest error of QᵀQ − I", f"{result.error:.2g}"),
+            Readout("largest error of QᵀQ − I", plain(result.error)),
             Readout(
                 "orthogonal (error < 1e-10)",
                 "yes" if result.is_orthogonal else "no",
                 verdict="ok" if result.is_orthogonal else "off",
             ),
-            Readout(f"‖x‖ changes by at most, {VECTORS} random x", f"{100 * result.norm_change:.2g}%"),
+            Readout(f"‖x‖ changes by at most, {VECTORS} random x", f"{plain(100 * result.norm_change)}%"),
             Readout("angles change by at most", _degrees(result.angle_change)),
             Readout("singular values", f"{sigma[-1]:.4f}…{sigma[0]:.4f}"),
         ]
@@ -221,7 +224,7 @@ class MatrixGarden(Demo):
         return (
             f"Two heat maps of {n} by {n} numbers. Left Q, {result.origin}{repaired}; its determinant is "
             f"{result.determinant:.6f}. Right the product of Q transposed with Q: its diagonal is {diagonal}, and it "
-            f"differs from the identity by at most {result.error:.2g}, so Q is "
+            f"differs from the identity by at most {plain(result.error)}, so Q is "
             f"{'' if result.is_orthogonal else 'not '}orthogonal."
         )
 
@@ -231,8 +234,8 @@ class MatrixGarden(Demo):
             Claim(
                 "norm-angles",
                 "“Preserves Norm: True. Preserves Angles: True.” — printed for every Q.",
-                f"Over {VECTORS} random vectors this Q changes a length by at most {100 * result.norm_change:.2g}% and "
-                f"an angle by at most {_degrees(result.angle_change)}.",
+                f"Over {VECTORS} random vectors this Q changes a length by at most "
+                f"{plain(100 * result.norm_change)}% and an angle by at most {_degrees(result.angle_change)}.",
                 "holds" if lengths and angles else "partly" if lengths or angles else "fails",
             )
         ]
@@ -276,7 +279,7 @@ def _signed(determinant: float) -> str:
 
 
 def _degrees(angle: float) -> str:
-    return "none is left" if np.isnan(angle) else f"{angle:.2g}°"
+    return "none is left" if np.isnan(angle) else f"{plain(angle)}°"
 
 
 def _cells(A: np.ndarray, ink: Palette, green: np.ndarray | None = None) -> Columns:
@@ -284,9 +287,9 @@ def _cells(A: np.ndarray, ink: Palette, green: np.ndarray | None = None) -> Colu
     n = len(A)
     row, column = np.divmod(np.arange(n * n), n)
     share = np.round(np.clip(A.ravel(), -1, 1) * STRENGTH, 2).tolist()
-    inks = [_mixed(ink.panel, ink.original if value > 0 else ink.critical, abs(value)) for value in share]
+    inks = [mixed(ink.panel, ink.original if value > 0 else ink.critical, abs(value)) for value in share]
     for i in np.flatnonzero(green if green is not None else []):
-        inks[i] = _mixed(ink.panel, ink.safe, GREEN)
+        inks[i] = mixed(ink.panel, ink.safe, GREEN)
     return {"x0": column / n, "y0": 1 - (row + 1) / n, "x1": (column + 1) / n, "y1": 1 - row / n, "ink": inks}
 
 
@@ -298,17 +301,10 @@ def _numbers(A: np.ndarray) -> Columns:
 
 
 def _decimals(value: float, bare: bool) -> str:
-    """Three decimals; where cells are narrow, without the zero before the point."""
+    """Three decimals; where cells are narrow, without the zero before the point; of large numbers what fits."""
     if abs(value) >= 1000:
-        return f"{value:.0e}".replace("-", "−")
+        return (f"{value:.0f}" if abs(value) < 1e5 else scientific(value, 0)).replace("-", "−")
     text = f"{value:.3f}".replace("-0.000", "0.000")
     if bare and abs(value) < 0.9995:
         text = text.replace("0.", ".", 1)
     return text.replace("-", "−")
-
-
-@cache
-def _mixed(under: str, over: str, share: float) -> str:
-    """A color between two, given as #rrggbb."""
-    pairs = ((int(under[i : i + 2], 16), int(over[i : i + 2], 16)) for i in (1, 3, 5))
-    return "#" + "".join(f"{round(a + (b - a) * share):02x}" for a, b in pairs)

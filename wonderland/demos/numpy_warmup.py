@@ -90,6 +90,10 @@ class WarmupMeasure:
 
     Parameters
     ----------
+    W, G, k
+        The weight and the gradient, m×n, and how many directions are protected.
+    rule
+        The rule chosen; the others are measured besides.
     U, S, Vt
         Singular value decomposition of the weight.
     U_high, V_high
@@ -104,6 +108,10 @@ class WarmupMeasure:
         ‖G̃·V_h‖ for each rule.
     """
 
+    W: np.ndarray
+    G: np.ndarray
+    k: int
+    rule: str
     U: np.ndarray
     S: np.ndarray
     Vt: np.ndarray
@@ -119,12 +127,16 @@ class WarmupMeasure:
         return self.after[rule] / self.before if self.before else 0.0
 
 
-def work_out(W: np.ndarray, G: np.ndarray, k: int) -> WarmupMeasure:
-    """Run every step on a weight W and a gradient G, both m×n."""
+def work_out(W: np.ndarray, G: np.ndarray, k: int, rule: str = "joint") -> WarmupMeasure:
+    """Run every step on a weight W and a gradient G, both m×n, under every rule."""
     U, S, Vt = decompose(W)
     U_high, V_high = protect(U, Vt, k)
-    projected = {name: rule(G, U_high, V_high) for name, rule in RULES.items()}
+    projected = {name: project(G, U_high, V_high) for name, project in RULES.items()}
     return WarmupMeasure(
+        W=W,
+        G=G,
+        k=k,
+        rule=rule,
         U=U,
         S=S,
         Vt=Vt,
@@ -162,7 +174,7 @@ class NumpyWarmup(Demo):
     def measure(self) -> WarmupMeasure:
         for name in ("W", "G"):
             _refuse(name, getattr(self, name))
-        return work_out(self.W, self.G, self.k)
+        return work_out(self.W, self.G, self.k, self.rule)
 
     # Steps and picture
 
@@ -178,7 +190,7 @@ class NumpyWarmup(Demo):
                 "x1": shares,
                 "y1": rows + 0.3,
                 "ink": [ink.neutral, *[ink.critical] * len(RULES)],
-                "alpha": [1.0, *[1.0 if rule == self.rule else 0.35 for rule in RULES]],
+                "alpha": [1.0, *[1.0 if rule == result.rule else 0.35 for rule in RULES]],
             },
             "lengths": {"x": shares + 0.025, "y": rows, "text": [f"{length:.4f}" for length in lengths]},
         }
@@ -199,6 +211,12 @@ class NumpyWarmup(Demo):
         bars.styles = _WHOLE_ROW
         return [self._steps, bars]
 
+    def _controls(self) -> pn.Column:
+        column = super()._controls()
+        for matrix in column[:2]:  # beside each of them two rows: the cut-off and the rule
+            matrix.styles = {"grid-row": "span 2"}
+        return column
+
     @cached_property
     def _steps(self) -> pn.pane.HTML:
         pane = html(self._steps_html(self.result), "demo", styles=_WHOLE_ROW)
@@ -211,19 +229,20 @@ class NumpyWarmup(Demo):
             self._steps.object = self._steps_html(self.result)
 
     def _steps_html(self, result: WarmupMeasure) -> str:
-        projected = result.projected[self.rule]
-        removed = np.array([[result.removed[self.rule]]])
-        before, after = np.array([[result.before]]), np.array([[result.after[self.rule]]])
+        W, G, rule = result.W, result.G, result.rule
+        projected = result.projected[rule]
+        removed = np.array([[result.removed[rule]]])
+        before, after = np.array([[result.before]]), np.array([[result.after[rule]]])
         steps = [
-            ("The weight", _literal("W", self.W), [("W", self.W, "original")]),
+            ("The weight", _literal("W", W), [("W", W, "original")]),
             ("Its singular values", lines_of(decompose), [("S", result.S[None], "text")]),
             (
                 "The protected directions",
-                f"k = {self.k}\n{lines_of(protect)}",
+                f"k = {result.k}\n{lines_of(protect)}",
                 [("U_high", result.U_high, "critical"), ("V_high", result.V_high, "critical")],
             ),
-            ("The gradient", _literal("G", self.G), [("G", self.G, "text")]),
-            (f"The projected gradient, {self.rule}", lines_of(RULES[self.rule]), [("projected", projected, "safe")]),
+            ("The gradient", _literal("G", G), [("G", G, "text")]),
+            (f"The projected gradient, {rule}", lines_of(RULES[rule]), [("projected", projected, "safe")]),
             (
                 "The measurement",
                 f"{lines_of(removed_share)}\n{lines_of(pull)}",
@@ -241,9 +260,9 @@ class NumpyWarmup(Demo):
     # The words
 
     def readouts(self, result: WarmupMeasure) -> list[Readout]:
-        other = "joint" if self.rule == "two-sided" else "two-sided"
+        other = "joint" if result.rule == "two-sided" else "two-sided"
         readouts = [Readout("‖G·Vₕ‖ before", f"{result.before:.4f}", "neutral")]
-        for rule in (self.rule, other):
+        for rule in (result.rule, other):
             stopped = result.left(rule) < 1e-9
             readouts += [
                 Readout(f"after, {rule}", f"{result.after[rule]:.4f}", "critical", "ok" if stopped else "off"),
@@ -257,9 +276,11 @@ class NumpyWarmup(Demo):
             f"{rule} leaves {result.after[rule]:.4f}, removing {100 * result.removed[rule]:.1f} percent of the energy"
             for rule in RULES
         )
+        projected = "; ".join(", ".join(map(_number, row)) for row in result.projected[result.rule])
         return (
-            f"Six steps with their code and matrices. The singular values of W are {values}; {self.k} of 3 directions "
-            f"are protected. Bars show the length of G V_h: {result.before:.4f} before; {after}."
+            f"Six steps with their code and matrices. The singular values of W are {values}; {result.k} of 3 "
+            f"directions are protected. The rule is {result.rule}, and the gradient it leaves is {projected}. "
+            f"Bars show the length of G V_h: {result.before:.4f} before; {after}."
         )
 
     def claims(self, result: WarmupMeasure) -> list[Claim]:

@@ -8,7 +8,7 @@ import panel as pn
 import param
 
 from wonderland.demos import jobs
-from wonderland.demos.base import Claim, Demo, Readout
+from wonderland.demos.base import Claim, Readout
 from wonderland.demos.blocks import (
     STEP,
     BlockMeasure,
@@ -21,6 +21,7 @@ from wonderland.demos.blocks import (
     sketch,
 )
 from wonderland.demos.canvas import Canvas, Columns, Marks
+from wonderland.demos.cutoff import CutOff
 from wonderland.demos.parameters import Choice, Real, Whole
 from wonderland.maths import orthogonal, subspace
 from wonderland.theme import Palette, palette
@@ -28,7 +29,11 @@ from wonderland.theme import Palette, palette
 LIMIT = 3.0
 REACH = 2.0
 """Largest component of the gradient."""
+SHORT = 0.02
+"""An arrow below this length is none that could be seen."""
 _DIRECTION = float(np.degrees(np.arctan2(0.5, 1)))
+# Half of a name's width and height in the picture's units, on a phone, and the air around it.
+_HALF_NAME, _AIR = np.array([0.7, 0.17]), 0.12
 
 
 @dataclass(frozen=True)
@@ -37,14 +42,17 @@ class ArrowMeasure:
 
     Parameters
     ----------
+    degrees
+        Angle of the critical line.
     direction
-        Unit vector c along the critical line.
+        Unit vector c along it.
     gradient, projection, safe
         g, its part along c, and what is left of it, each of 2 components.
     reduction
         1 − ‖safe‖ / ‖g‖, and 0 for a zero gradient.
     """
 
+    degrees: float
     direction: np.ndarray
     gradient: np.ndarray
     projection: np.ndarray
@@ -54,10 +62,14 @@ class ArrowMeasure:
 
 @dataclass(frozen=True)
 class ProjectionMeasure:
-    """Both views; `engine` is None while torch is being loaded, and where k leaves nothing to protect or to train."""
+    """Both views, and the rule chosen for the matrix.
+
+    `engine` is None while torch is being loaded, and where k leaves nothing to protect or to train.
+    """
 
     arrow: ArrowMeasure
     matrix: BlockMeasure
+    rule: str
     engine: EngineMeasure | None
 
 
@@ -68,10 +80,10 @@ def take_apart(g: np.ndarray, degrees: float) -> ArrowMeasure:
     safe = g - projection
     length = np.linalg.norm(g)
     reduction = 1 - np.linalg.norm(safe) / length if length else 0.0
-    return ArrowMeasure(c, g, projection, safe, float(reduction))
+    return ArrowMeasure(degrees, c, g, projection, safe, float(reduction))
 
 
-class ProjectionDemo(Demo):
+class ProjectionDemo(CutOff):
     """What is left of a gradient that may not move along a critical direction."""
 
     gx = Real(default=0.5, bounds=(-REACH, REACH), step=0.1, label="Gradient x", doc="First component.")
@@ -89,7 +101,13 @@ class ProjectionDemo(Demo):
         label="Rule for the matrix",
         doc="Which blocks of the matrix gradient are struck out.",
     )
-    k = Whole(default=8, bounds=(0, 40), label="Protected directions k", doc="How many on each side of the weight.")
+    k = Whole(
+        default=8,
+        bounds=(0, 40),
+        softbounds=(0, 32),
+        label="Protected directions k",
+        doc="How many on each side of the weight. Choosing a smaller matrix brings it down to what that one has.",
+    )
     size = Whole(default=32, bounds=(2, 40), label="Size of the matrix", doc="Rows, and as many columns.")
     seed = Whole(default=1, bounds=(0, 10**6), label="Seed", doc="Draws the weight and its gradient.")
     another = param.Event(label="Draw another", doc="Draw the next weight and gradient.")
@@ -98,6 +116,7 @@ class ProjectionDemo(Demo):
     wide = True
     controls = ("gx", "gy", "direction", "rule", "k")
     more = ("size", "seed", "another")
+    chooser = "size"
     code = (take_apart, subspace.project)
     axes = {
         "gx": np.round(np.arange(-20, 21) / 10, 1),
@@ -109,7 +128,7 @@ class ProjectionDemo(Demo):
 
     @param.depends("another", watch=True)
     def _on_another(self) -> None:
-        self.seed += 1
+        self.seed = (self.seed + 1) % (self.param.seed.bounds[1] + 1)
 
     def __init__(self, **params: object) -> None:
         self._loader = jobs.Worker(lambda _: None, lambda _: self._on_controls())
@@ -120,13 +139,16 @@ class ProjectionDemo(Demo):
         if not (jobs.ready() or self._loader.busy):
             self._loader.start(tuple)
 
+    def largest(self) -> int:
+        return self.size
+
     def measure(self) -> ProjectionMeasure:
         g = np.array([self.gx, self.gy], dtype=float)
         matrix = measure_blocks(self.size, self.k, self.seed)
         engine = None
         if 0 < self.k < self.size and (jobs.ready() or not jobs.served()):
             engine = measure_engine(self.size, self.k, self.seed)
-        return ProjectionMeasure(take_apart(g, self.direction), matrix, engine)
+        return ProjectionMeasure(take_apart(g, self.direction), matrix, self.rule, engine)
 
     # The pictures
 
@@ -141,21 +163,22 @@ class ProjectionDemo(Demo):
             "gradient": _arrow(arrow.gradient),
             "grip": {"x": [arrow.gradient[0]], "y": [arrow.gradient[1]]},
             "names": _names(arrow, ink),
-            **block_marks(result.matrix, self.rule, ink),
+            **block_marks(result.matrix, result.rule, ink),
         }
 
     def pictures(self, canvas: Canvas) -> list[pn.viewable.Viewable]:
         ink = canvas.palette
-        shaft = {"line_width": 3, "line_cap": "round"}
+        # The projection is a broad band under a thin gradient: where one lies on the other, both are seen.
+        thin, broad = {"line_width": 2.5, "line_cap": "round"}, {"line_width": 7, "line_cap": "round"}
         words = {"text_font_size": "13px", "text_align": "center", "text_baseline": "middle"}
         ticks = [-2, 0, 2]
         arrows = canvas.picture(
             canvas.draw(hv.Segments, "critical", color=ink.critical, line_dash="10 6", line_width=2),
             canvas.draw(hv.Segments, "connector", color=ink.lora, line_dash="2 4", line_width=2),
             canvas.draw(hv.Points, "grip", size=26, color=ink.neutral, fill_alpha=0.22, line_color=None),
-            canvas.draw(hv.Segments, "projection", color=ink.lora, **shaft),
-            canvas.draw(hv.Segments, "gradient", color=ink.neutral, **shaft),
-            canvas.draw(hv.Segments, "safe", color=ink.safe, **shaft),
+            canvas.draw(hv.Segments, "projection", color=ink.lora, **broad),
+            canvas.draw(hv.Segments, "gradient", color=ink.neutral, **thin),
+            canvas.draw(hv.Segments, "safe", color=ink.safe, line_width=3, line_cap="round"),
             canvas.draw(hv.Labels, "names", fields={"text_color": "ink"}, **words),
             title="an arrow — drag its tip, or the line",
             xlim=(-LIMIT, LIMIT),
@@ -175,6 +198,8 @@ class ProjectionDemo(Demo):
             across = abs(arrow.direction[0] * y - arrow.direction[1] * x)
             self._turns_line = across < np.linalg.norm(pointer - arrow.gradient)
             self._offset = self.direction - degrees if self._turns_line else arrow.gradient - pointer
+        elif phase == "end":
+            return
         elif not self._turns_line:
             gx, gy = np.clip(pointer + self._offset, -REACH, REACH).round(2).tolist()
             self.param.update(gx=gx, gy=gy)
@@ -190,42 +215,44 @@ class ProjectionDemo(Demo):
             Readout("along the critical line", _pair(arrow.projection), "lora"),
             Readout("safe update", _pair(arrow.safe), "safe"),
             Readout("magnitude reduction", percent(arrow.reduction)),
-            Readout(f"‖G‖² removed, {self.rule}", percent(matrix.removed[self.rule]), "lora"),
+            Readout(f"‖G‖² removed, {result.rule}", percent(matrix.removed[result.rule]), "lora"),
         ]
 
     def describe(self, result: ProjectionMeasure) -> str:
-        arrow, matrix = result.arrow, result.matrix
+        arrow, matrix, rule = result.arrow, result.matrix, result.rule
         shares = "; ".join(
             f"{name.replace('-', ' outputs by ')} inputs {percent(share)}" for name, share in matrix.shares.items()
         )
         return (
-            f"Left, a dashed critical line at {self.direction:.1f} degrees and the gradient {_pair(arrow.gradient)}; "
+            f"Left, a dashed critical line at {arrow.degrees:.1f} degrees and the gradient {_pair(arrow.gradient)}; "
             f"its part along the line is {_pair(arrow.projection)}, the safe update across it {_pair(arrow.safe)}, "
-            f"{100 * arrow.reduction:.1f} percent shorter than the gradient. Right, the energy of a {self.size} by "
-            f"{self.size} gradient in four blocks, {self.k} directions being protected: {shares}. The {self.rule} rule "
-            f"removes {' and '.join(subspace.removed_blocks(self.rule))}, {percent(matrix.removed[self.rule])} in all."
+            f"{100 * arrow.reduction:.1f} percent shorter than the gradient. Right, the energy of a {matrix.size} by "
+            f"{matrix.size} gradient in four blocks, {matrix.k} directions being protected: {shares}. The {rule} rule "
+            f"removes {' and '.join(subspace.removed_blocks(rule))}, {percent(matrix.removed[rule])} in all."
         )
 
     def details(self, result: ProjectionMeasure) -> str:
         matrix, chosen = result.matrix, ' style="font-weight: 600" aria-current="true"'
+        step = f"<br><small>of ‖W‖, a step of {STEP:.0%}</small>"
         rows = "".join(
-            f"<tr{chosen if rule == self.rule else ''}><td style='white-space: nowrap'>{sketch(rule)}{rule}</td>"
+            f"<tr{chosen if rule == result.rule else ''}><td style='white-space: nowrap'>{sketch(rule)}{rule}</td>"
             f'<td class="number">{percent(matrix.removed[rule])}</td>'
-            f'<td class="number">{percent(matrix.pull[rule]) if self.k else "–"}</td>'
+            f'<td class="number">{percent(matrix.pull[rule]) if matrix.k else "–"}</td>'
             f'<td class="number">{matrix.inputs[rule]:.1g}</td><td class="number">{matrix.outputs[rule]:.1g}</td></tr>'
             for rule in subspace.RULES
         )
         return (
             '<div class="scroll"><table><thead><tr><th>rule</th><th class="number">‖G‖² removed</th>'
-            '<th class="number">‖G·V<sub>h</sub>‖ left</th><th class="number">‖ΔW·V<sub>h</sub>‖</th>'
-            f'<th class="number">‖U<sub>h</sub>ᵀ·ΔW‖</th></tr></thead><tbody>'
+            '<th class="number">‖G·V<sub>h</sub>‖ left</th>'
+            f'<th class="number">‖ΔW·V<sub>h</sub>‖{step}</th><th class="number">‖U<sub>h</sub>ᵀ·ΔW‖{step}</th>'
+            "</tr></thead><tbody>"
             f"{rows}{self._engine_row(result)}</tbody></table></div>"
         )
 
     def _engine_row(self, result: ProjectionMeasure) -> str:
-        engine, name = result.engine, f"<td>{sketch('two-sided')}the engine, training C</td>"
+        engine, matrix, name = result.engine, result.matrix, f"<td>{sketch('two-sided')}the engine, training C</td>"
         if engine is None:
-            why = "needs k = 1 or more, below the size" if not 0 < self.k < self.size else "loading torch …"
+            why = "needs k = 1 or more, below the size" if not 0 < matrix.k < matrix.size else "loading torch …"
             return f'<tr>{name}<td colspan="4">{why}</td></tr>'
         return (
             f'<tr>{name}<td colspan="2">{engine.apart:.0e} of ‖W‖ from the two-sided rule</td>'
@@ -233,14 +260,14 @@ class ProjectionDemo(Demo):
         )
 
     def claims(self, result: ProjectionMeasure) -> list[Claim]:
-        matrix, rule = result.matrix, self.rule
+        matrix, rule = result.matrix, result.rule
         off, turned = max(matrix.inputs[rule], matrix.outputs[rule]), matrix.angles[rule]
-        kept = self.k > 0 and off < 1e-9
+        kept = matrix.k > 0 and off < 1e-9
         return [
             Claim(
                 "osft-geometry",
                 "OSFT preserves the geometry of what the model has learned.",
-                f"A step of {STEP:.0%} of ‖W‖ under the {rule} rule, {self.k} of {self.size} directions being "
+                f"A step of {STEP:.0%} of ‖W‖ under the {rule} rule, {matrix.k} of {matrix.size} directions being "
                 f"protected, moves the protected triplets by {off:.1g} of ‖W‖ and turns two neurons against each "
                 f"other by up to {turned:.1f}°.",
                 ("holds" if turned < 1e-6 else "partly") if kept else "fails",
@@ -261,30 +288,42 @@ def _arrow(tip: np.ndarray) -> Columns:
 
 
 def _names(arrow: ArrowMeasure, ink: Palette) -> Columns:
-    """A name beyond each arrow's tip, where it is clear of the others, and one beside the critical line."""
-    c = arrow.direction
-    across = np.array([-c[1], c[0]]) * (1 if c[0] >= 0 else -1)
-    behind = -1.0 if c @ arrow.gradient > 0 else 1.0  # the end of the line that the gradient leaves free
-    under = -1.0 if across @ arrow.gradient > 0 else 1.0  # and the side of it
+    """A name at each arrow and one at the critical line, where it covers no other name and as few lines as can be."""
+    g, c = arrow.gradient, arrow.direction
+    across, long = np.array([-c[1], c[0]]), np.linalg.norm(g) > 0.3
+    free = -1.0 if c @ g > 0 else 1.0  # the end of the line that the gradient leaves free
+    lost = long and np.linalg.norm(arrow.safe) < SHORT
+    ends = [(-2 * LIMIT * c, 2 * LIMIT * c), *((0 * g, tip) for tip in (g, arrow.projection, arrow.safe))]
+    along = np.linspace(0, 1, 60)[:, None]
+    lines = np.concatenate([start + along * (end - start) for start, end in ends])
     wanted = [
-        ("critical", behind * 2.3 * c + 0.34 * across, ink.critical, np.inf),
-        ("gradient", _beyond(arrow.gradient), ink.muted, np.linalg.norm(arrow.gradient)),
-        ("safe", _beyond(arrow.safe), ink.safe, np.linalg.norm(arrow.safe)),
-        ("projection", arrow.projection + 0.38 * under * across, ink.lora, np.linalg.norm(arrow.projection)),
+        ("critical", _around(free * 2.3 * c, across), ink.critical, True),
+        ("gradient", _around(g, g), ink.muted, long),
+        ("projection", _around(arrow.projection, c), ink.lora, np.linalg.norm(arrow.projection) > 0.2),
+        (
+            "safe: none" if lost else "safe",
+            _around(arrow.safe, arrow.safe),
+            ink.safe,
+            long and (lost or np.linalg.norm(arrow.safe) > 0.1),
+        ),
     ]
-    placed: list[np.ndarray] = []
-    texts = []
-    for text, place, _, length in wanted:
-        clear = all(abs(place[0] - other[0]) > 1.4 or abs(place[1] - other[1]) > 0.3 for other in placed)
-        texts.append(text if length > 0.3 and clear else "")
-        placed.append(place)
-    x, y = np.array(placed).T
-    return {"x": x, "y": y, "text": texts, "ink": [color for _, _, color, _ in wanted]}
+    names: list[tuple[float, float, str, str]] = []
+    for text, places, color, there in wanted:
+        clear = (np.abs(places) + _HALF_NAME <= LIMIT).all(axis=1)
+        for x, y, other, _ in names:
+            clear &= (np.abs(places - (x, y)) > 2 * _HALF_NAME).any(axis=1) | (not other)
+        covered = (np.abs(lines - places[:, None]) < _HALF_NAME).all(axis=2).sum(axis=1)
+        best = np.argmin(np.where(clear, covered, np.inf))
+        names.append((*places[best], text if there and clear.any() else "", color))
+    x, y, texts, inks = zip(*names, strict=True)
+    return {"x": list(x), "y": list(y), "text": list(texts), "ink": list(inks)}
 
 
-def _beyond(tip: np.ndarray) -> np.ndarray:
-    length = np.linalg.norm(tip)
-    return tip * (1 + 0.34 / length) if length else tip
+def _around(tip: np.ndarray, onward: np.ndarray) -> np.ndarray:
+    """Places for a name around the tip of an arrow, 24×2: straight onward first, then ever more to the sides."""
+    turns = np.radians([sign * 15 * step for step in range(12) for sign in (1, -1)]) + np.arctan2(onward[1], onward[0])
+    ways = np.stack([np.cos(turns), np.sin(turns)], axis=1)
+    return tip + ways * (np.abs(ways) @ _HALF_NAME + _AIR)[:, None]
 
 
 def _pair(v: np.ndarray) -> str:

@@ -5,24 +5,24 @@ from functools import cache, cached_property
 
 import numpy as np
 import panel as pn
-from bokeh.events import Pan, PanEnd, PanStart
+import panel_material_ui as pmui
 from bokeh.models import ColumnDataSource, Patches, Plot, Range1d
 
 from wonderland.demos.base import Demo, Readout
-from wonderland.demos.canvas import Columns
+from wonderland.demos.canvas import Columns, follow_drag
 from wonderland.demos.fields import field
 from wonderland.demos.parameters import Real
 from wonderland.maths import orthogonal
 from wonderland.theme import Palette, html, palette
 
-DEPTH = 36
+DEPTH = 30
 """Squares drawn inside the first."""
 WITNESS = 30
-"""The square whose turn and size are read off."""
+"""The square whose turn and size are read off: the Rabbit's."""
 SQUARE = np.array([[1.0, 1.0], [-1.0, 1.0], [-1.0, -1.0], [1.0, -1.0]])
 REACH = 1.006
 """Limit of both axes: Bokeh does not clear the outermost half pixel of a picture, so nothing is drawn there."""
-LAMPLIGHT = 24
+LAMPLIGHT = 11
 """A square this many times smaller than the first lies in the full light of the lamp at the bottom."""
 _SHALLOWEST = 3  # a grip nearer the rim would turn the hole too fast to aim
 
@@ -60,6 +60,8 @@ class HoleMeasure:
 
     Parameters
     ----------
+    degrees
+        The turn of each square against the last.
     turn
         The orthogonal map, 2×2.
     shrink
@@ -74,6 +76,7 @@ class HoleMeasure:
         Side of square `WITNESS`, that of the first being 1, read off its composed map.
     """
 
+    degrees: float
     turn: np.ndarray
     shrink: float
     maps: np.ndarray
@@ -100,6 +103,7 @@ def descend(degrees: float) -> HoleMeasure:
     maps = np.array(maps)
     angles = np.unwrap(np.arctan2(maps[:, 1, 0], maps[:, 0, 0]))
     return HoleMeasure(
+        degrees=degrees,
         turn=Q,
         shrink=float(shrink),
         maps=maps,
@@ -153,7 +157,7 @@ class RabbitHole(Demo):
     def describe(self, result: HoleMeasure) -> str:
         return (
             f"A spiral of {DEPTH + 1} nested squares with a rabbit at the bottom. Each square is the last one, "
-            f"turned by {self.turn:g} degrees and shrunk to {result.shrink:.3f} of its size. Square {WITNESS} is "
+            f"turned by {result.degrees:g} degrees and shrunk to {result.shrink:.3f} of its size. Square {WITNESS} is "
             f"turned by {result.witness_turn:.1f} degrees and has {100 * result.witness_size:.3g} percent of the first "
             f"one's size. The determinant of each turn is {result.determinant:+.6f}."
         )
@@ -168,10 +172,11 @@ class RabbitHole(Demo):
         self._words = html(self._words_html(), "demo")
         self._words.stylesheets = [*self._words.stylesheets, _QUIET]
         slider = field(self, "turn")
-        slider.styles = {"align-self": "end"}
+        reset = pmui.Button(label="Reset", variant="text", size="small", on_click=lambda _: self.reset(), margin=0)
+        controls = pn.Column(slider, reset, sizing_mode="stretch_width", margin=0, styles={"align-self": "end"})
         return pn.Column(
             self._picture,
-            slider,
+            controls,
             self._words,
             sizing_mode="stretch_width",
             margin=0,
@@ -194,8 +199,7 @@ class RabbitHole(Demo):
         )
         glyph = Patches(xs="xs", ys="ys", fill_color="fill", line_color="line", line_width=0.7, line_join="round")
         plot.add_glyph(self._source, glyph)
-        for event, phase in ((PanStart, "start"), (Pan, "move"), (PanEnd, "end")):
-            plot.on_event(event, lambda e, phase=phase: self._on_drag(e.x, e.y, phase))
+        follow_drag(plot, self._on_drag)
         return pn.pane.Bokeh(plot, margin=0)
 
     def _redraw(self) -> None:
@@ -216,7 +220,7 @@ class RabbitHole(Demo):
         if phase == "start":
             self._grip = _depth(np.hypot(x, y), self.result.shrink)
             self._twist = self.turn
-        else:
+        elif phase == "move":
             moved = (pointer - self._pointer + 180) % 360 - 180
             self._twist = float(np.clip(self._twist + moved / self._grip, -45, 45))
             self.turn = round(self._twist, 2)
@@ -238,7 +242,8 @@ def _patches(hole: HoleMeasure, ink: Palette, dark: bool) -> Columns:
     step = -1 if hole.turn[1, 0] >= 0 else 1
     lit = [np.stack([outer[:, i], inner[:, i], inner[:, (i + step) % 4]], axis=1) for i in (0, 2)]
     shapes = [shape for ring in zip(outer, *lit, strict=True) for shape in ring]
-    shapes += [squares[-1], rabbit() @ hole.maps[-1].T]
+    # The Rabbit stands upright in his square however it is turned.
+    shapes += [squares[-1], rabbit() * np.sqrt(np.linalg.det(hole.maps[-1]))]
 
     light = np.minimum(-np.log(hole.shrink) * np.arange(DEPTH) / np.log(LAMPLIGHT), 1)
     glowing, lamp, silhouette = (ink.lora, ink.lora, ink.page) if dark else (ink.rotated, ink.panel, ink.text)

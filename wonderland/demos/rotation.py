@@ -9,6 +9,7 @@ import panel as pn
 import param
 from scipy.spatial.distance import pdist
 
+from wonderland.demos.amounts import many
 from wonderland.demos.base import Claim, Demo, Readout
 from wonderland.demos.canvas import Canvas, Marks
 from wonderland.demos.parameters import Real, Whole
@@ -16,12 +17,15 @@ from wonderland.maths import orthogonal
 
 POINTS, SPREAD, SEED = 80, 1.2, 42
 LIMIT = 4.5
+TURNING = ("rotation", "reflection", "low rank")
+"""The maps that have an angle; the others have an amount."""
 
 
 @dataclass(frozen=True)
 class RotationMeasure:
     """What one map did to the cloud; points are rows, p×2."""
 
+    map: str
     matrix: np.ndarray
     before: np.ndarray
     after: np.ndarray
@@ -29,6 +33,8 @@ class RotationMeasure:
     pair_after: float
     largest_error: float
     determinant: float
+    outside: int
+    """Points that lie outside the pictures, beyond ±4.5."""
 
 
 @cache
@@ -37,11 +43,12 @@ def cloud() -> np.ndarray:
     return np.random.default_rng(SEED).normal(size=(POINTS, 2)) * SPREAD
 
 
-def measure_map(A: np.ndarray, X: np.ndarray) -> RotationMeasure:
-    """Map the rows of X (p×2) by A (2×2) and compare every pairwise distance before and after."""
+def measure_map(A: np.ndarray, X: np.ndarray, name: str) -> RotationMeasure:
+    """Map the rows of X (p×2) by A (2×2), called `name`, and compare every pairwise distance before and after."""
     Y = X @ A.T
     before, after = pdist(X), pdist(Y)
     return RotationMeasure(
+        map=name,
         matrix=A,
         before=X,
         after=Y,
@@ -49,6 +56,7 @@ def measure_map(A: np.ndarray, X: np.ndarray) -> RotationMeasure:
         pair_after=float(after[0]),
         largest_error=float(np.abs(after - before).max()),
         determinant=float(np.linalg.det(A)),
+        outside=int((np.abs(Y) > LIMIT).any(axis=1).sum()),
     )
 
 
@@ -98,7 +106,7 @@ class RotationDemo(Demo):
         return orthogonal.line_projection(self.angle)
 
     def measure(self) -> RotationMeasure:
-        return measure_map(self.matrix(), cloud())
+        return measure_map(self.matrix(), cloud(), self.map)
 
     def marks(self, result: RotationMeasure) -> Marks:
         return {
@@ -106,7 +114,11 @@ class RotationDemo(Demo):
             "after": _points(result.after),
             "pair before": _segment(result.before),
             "pair after": _segment(result.after),
+            "ends before": _points(result.before[:2]),
+            "ends after": _points(result.after[:2]),
             "hand": _hand(result.matrix),
+            "hint": _line("drag to turn" if result.map in TURNING else "", LIMIT - 0.35),
+            "outside": _line(f"{many(result.outside, 'point')} outside" if result.outside else "", 0.35 - LIMIT),
         }
 
     def pictures(self, canvas: Canvas) -> list[pn.viewable.Viewable]:
@@ -114,24 +126,30 @@ class RotationDemo(Demo):
         axes = {"xlim": (-LIMIT, LIMIT), "ylim": (-LIMIT, LIMIT), "square": True}
         ticks = {"xticks": [-4, -2, 0, 2, 4], "yticks": [-4, -2, 0, 2, 4]}
         dots = {"size": 5, "line_color": None}
-        dashed = {"line_dash": "dashed", "line_width": 2}
+        dashed = {"line_dash": "9 5", "line_width": 3}
+        rings = {"size": 14, "fill_alpha": 0, "line_width": 2.5}
+        words = {"text_font_size": "13px", "text_align": "left", "text_baseline": "middle", "text_color": ink.muted}
 
         def before() -> list[hv.Element]:
             return [
                 canvas.draw(hv.Points, "before", color=ink.original, **dots),
                 canvas.draw(hv.Segments, "pair before", color=ink.original, **dashed),
+                canvas.draw(hv.Points, "ends before", line_color=ink.original, **rings),
             ]
 
         def after() -> list[hv.Element]:
             return [
                 canvas.draw(hv.Points, "after", color=ink.rotated, **dots),
                 canvas.draw(hv.Segments, "pair after", color=ink.rotated, **dashed),
+                canvas.draw(hv.Points, "ends after", line_color=ink.rotated, **rings),
+                canvas.draw(hv.Labels, "outside", **words),
             ]
 
+        hint = canvas.draw(hv.Labels, "hint", **words)
         hand = canvas.draw(hv.Segments, "hand", color=ink.muted, line_width=1.5)
         return [
             canvas.picture(*before(), title="original", **axes, **ticks),
-            canvas.picture(hand, *after(), title="mapped — drag to turn", on_drag=self._on_drag, **axes, **ticks),
+            canvas.picture(hand, *after(), hint, title="mapped", on_drag=self._on_drag, **axes, **ticks),
             canvas.picture(*before(), *after(), title="overlay", **axes, **ticks),
         ]
 
@@ -146,10 +164,10 @@ class RotationDemo(Demo):
 
     def describe(self, result: RotationMeasure) -> str:
         return (
-            f"Three panels: a cloud of {len(result.before)} points, the cloud after a {self.map}, and both overlaid. "
+            f"Three panels: a cloud of {len(result.before)} points, the cloud after a {result.map}, and both overlaid. "
             f"The dashed pair is {result.pair_before:.6f} apart before and {result.pair_after:.6f} after; over all "
             f"pairs the largest change of distance is {result.largest_error:.2g}. The determinant is "
-            f"{result.determinant:.4f}."
+            f"{result.determinant:.4f}. {result.outside} points of the image lie outside the pictures."
         )
 
     def claims(self, result: RotationMeasure) -> list[Claim]:
@@ -158,23 +176,40 @@ class RotationDemo(Demo):
             Claim(
                 "distances",
                 "Rotation preserves the distance between points.",
-                f"This {self.map} changes the distances of all {len(result.before) * (len(result.before) - 1) // 2} "
+                f"This {result.map} changes the distances of all {len(result.before) * (len(result.before) - 1) // 2} "
                 f"pairs by at most {result.largest_error:.2g}.",
                 "holds" if kept else "fails",
                 tested=self.map in ("rotation", "reflection"),
             )
         ]
 
+    def _controls(self) -> pn.Column:
+        column = super()._controls()
+        _, angle, amount, *_ = column
+
+        def show(*_: object) -> None:
+            """Offer only what does something to the map chosen."""
+            angle.visible, amount.visible = self.map in TURNING, self.map not in TURNING
+
+        self.param.watch(show, "map")
+        show()
+        return column
+
     def _on_drag(self, x: float, y: float, phase: str) -> None:
         pointer = np.degrees(np.arctan2(y, x))
         if phase == "start":
             self._grip = self.angle - pointer
-        elif self.map in ("rotation", "reflection", "low rank"):
+        elif phase == "move" and self.map in TURNING:
             self.angle = round((pointer + self._grip) % 360)
 
 
 def _points(X: np.ndarray) -> dict[str, np.ndarray]:
     return {"x": X[:, 0], "y": X[:, 1]}
+
+
+def _line(text: str, y: float) -> dict[str, list]:
+    """A line of words from the left edge of a picture."""
+    return {"x": [0.25 - LIMIT], "y": [y], "text": [text]}
 
 
 def _segment(X: np.ndarray) -> dict[str, list[float]]:
