@@ -1,4 +1,4 @@
-"""Command line: ``wonderland serve`` opens the book."""
+"""Command line: ``wonderland serve`` opens the book, ``wonderland race`` trains."""
 
 import argparse
 import errno
@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from importlib.resources import files
 
 from wonderland import __version__
+from wonderland.backend import command
 
 DEFAULT_PORT = 5006
 PORTS = range(1, 65536)
@@ -24,10 +25,18 @@ def main(argv: Sequence[str] | None = None) -> None:
     Raises
     ------
     SystemExit
-        With status 2 and a message on a wrong argument, or a port or address that cannot be had.
+        With status 2 and a message on a wrong argument, a file that cannot be had, or a port or address.
     """
     parser = _parser()
     options = parser.parse_args(argv)
+    if options.command == "race":
+        try:
+            status = command.run(options)
+        except (TypeError, ValueError) as problem:
+            parser.error(str(problem))
+        if status:
+            sys.exit(status)
+        return
     if problem := _why_not(options.address, options.port):
         parser.error(problem)
     _serve(options.address, options.port, options.show)
@@ -36,11 +45,13 @@ def main(argv: Sequence[str] | None = None) -> None:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="wonderland", description="Down the Orthogonal Rabbit Hole.")
     parser.add_argument("--version", action="version", version=f"wonderland {__version__}")
-    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     serve = commands.add_parser("serve", help="serve the book to a browser")
     serve.add_argument("--port", type=_port, default=DEFAULT_PORT, help="default: %(default)s")
     serve.add_argument("--address", help="listen on this address alone; default: on every one")
     serve.add_argument("--show", action="store_true", help="open the book in a browser")
+    race = commands.add_parser("race", help="train networks on one task after another, and see what they forget")
+    command.add_arguments(race)
     return parser
 
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from wonderland.backend import network
-from wonderland.backend.digits import TASKS, load_digits, transform
+from wonderland.backend.digits import TRANSFORMS, load_digits, transform
 from wonderland.backend.network import LAYERS, accuracy_at_rank, layer_weights, pretrain
 
 SEED = 0
@@ -51,13 +51,17 @@ def test_the_caller_gets_a_copy():
     assert right(pretrain(SEED)) > 0.95
 
 
-def test_the_seed_decides_everything_and_threads_that_ask_together_train_once():
+def test_the_seed_decides_everything_and_threads_that_ask_together_train_once(monkeypatch):
     state = torch.get_rng_state()
+    network._trained.clear()
     first = parameters(pretrain(SEED))
-    network._train.cache_clear()
+    network._trained.clear()
+    trained = []
+    train = network._train
+    monkeypatch.setattr(network, "_train", lambda first, seeds: trained.append(seeds) or train(first, seeds))
     with ThreadPoolExecutor(4) as pool:
         found = list(pool.map(lambda _: parameters(pretrain(SEED)), range(4)))
-    assert network._train.cache_info().misses == 1
+    assert trained == [[SEED]]
     for again in found:
         np.testing.assert_equal(again, first)
     assert torch.equal(torch.get_rng_state(), state)
@@ -71,7 +75,7 @@ def test_layer_weights_are_those_of_the_network():
     np.testing.assert_equal({f"{name}.weight": W for name, W in weights.items()}, expected)
 
 
-@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize("task", TRANSFORMS)
 @pytest.mark.parametrize("layer", LAYERS)
 def test_accuracy_at_rank_is_that_of_the_truncated_network(layer, task):
     model = pretrain(SEED)
@@ -111,3 +115,28 @@ def test_a_bad_argument_is_refused(arguments, error, message):
 def test_a_bad_seed_is_refused(function, seed, error):
     with pytest.raises(error, match=r"seed = .* (is outside 0…|is not a whole number)"):
         function(seed)
+
+
+def test_networks_trained_together_are_those_trained_alone():
+    first = network.lesson("mirrored")
+    together = network.pretrained(first, (5, 6, 7))
+    for seat, seed in enumerate((5, 6, 7)):
+        network._trained.clear()
+        alone = network.pretrained(first, (seed,))
+        for parts, own in zip(together, alone, strict=True):
+            for part, one in zip(parts, own, strict=True):
+                torch.testing.assert_close(part[seat], one[0], rtol=1e-9, atol=1e-12)
+
+
+def test_the_cache_is_bounded_and_its_copies_are_the_callers(monkeypatch):
+    monkeypatch.setattr(network, "PRETRAIN_STEPS", 1)
+    monkeypatch.setattr(network, "CACHED", 2)
+    first = network.lesson("inverted")
+    network._trained.clear()
+    try:
+        stack = network.pretrained(first, (0, 1, 2))
+        assert [seed for _, seed in network._trained] == [1, 2]
+        stack.weights[0].zero_()
+        assert network.pretrained(first, (2,)).weights[0].abs().sum() > 0
+    finally:
+        network._trained.clear()

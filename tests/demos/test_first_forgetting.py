@@ -21,9 +21,10 @@ def demo():
 def truth():
     """The recorded runs of full fine-tuning, read from the file by hand: steps, task A, task B, in percent."""
     curves = [c for c in json.loads(races.RECORD.read_text())["curves"] if c["method"] == "full"]
-    old, new = ([[100 * value for value in c[name]] for c in curves] for name in ("accuracy_a", "accuracy_b"))
+    # The first point is that of the network before it had learned anything.
+    old, new = ([[100 * value for value in c["accuracy"][task][1:]] for c in curves] for task in (0, 1))
     return (
-        curves[0]["step"],
+        curves[0]["step"][1:],
         [sum(v) / len(v) for v in zip(*old, strict=True)],
         [sum(v) / len(v) for v in zip(*new, strict=True)],
     )

@@ -1,12 +1,13 @@
 import json
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from wonderland.backend import one_core
 from wonderland.backend.race import METHODS as BACKEND_METHODS
-from wonderland.backend.race import RACE_TASKS, RacePoint, RaceSettings, race
+from wonderland.backend.race import TASKS, RacePoint, RaceSettings, race
 from wonderland.demos import races
 
 
@@ -24,7 +25,8 @@ def read(tmp_path, held):
 
 def test_the_record_is_the_default_race_over_five_seeds():
     recorded, default = races.recorded(), RaceSettings()
-    assert (recorded.task, recorded.keep, recorded.steps) == (default.task, default.keep, default.steps)
+    assert (races.OLD_TASK, recorded.task) == default.tasks
+    assert (recorded.keep, recorded.steps) == (default.keep, default.steps)
     assert recorded.seeds == (0, 1, 2, 3, 4)
     assert recorded.state == "done"
     assert recorded.origin == "recorded"
@@ -43,18 +45,18 @@ def test_training_again_gives_what_was_recorded():
     """The first steps of two of its curves; another machine may round another image over the line."""
     with one_core():
         again = list(race(RaceSettings(seeds=(0,), steps=30)))
-    for method in races.METHODS:
-        curve = races.recorded().curve(method, 0)
-        for point in (point for point in again if point.method == method):
+    for entrant in RaceSettings().methods:
+        curve = races.recorded().curve(entrant.name, 0)
+        for point in (point for point in again if point.method == entrant.name and point.task):
             at = list(curve.step).index(point.step)
-            assert curve.accuracy_a[at] == pytest.approx(point.accuracy_a, abs=0.01)
-            assert curve.accuracy_b[at] == pytest.approx(point.accuracy_b, abs=0.01)
+            assert curve.accuracy_a[at] == pytest.approx(point.accuracy[0], abs=0.01)
+            assert curve.accuracy_b[at] == pytest.approx(point.accuracy[1], abs=0.01)
             assert curve.loss[at] == pytest.approx(point.loss, rel=1e-3)
-            assert curve.moved[at] == pytest.approx(point.moved, rel=1e-3, abs=1e-9)
+            assert curve.moved[at] == pytest.approx(math.hypot(*point.drift), rel=2e-3, abs=1e-9)
 
 
 def test_names_agree_with_the_backend():
-    assert races.RACE_TASKS == RACE_TASKS
+    assert {races.OLD_TASK, *races.RACE_TASKS} <= set(TASKS)
     assert set(races.METHODS) <= set(BACKEND_METHODS)
 
 
@@ -78,16 +80,19 @@ def put(held, *keys):
         (lambda h: drop(h, "settings", "keep"), "there is no 'keep'"),
         (lambda h: drop(h, "versions", "torch"), "there is no 'torch'"),
         (lambda h: put(h, "recorded", "yesterday"), "yesterday"),
-        (lambda h: put(h, "settings", "task", "upside down"), "'upside down'"),
+        (lambda h: put(h, "settings", "tasks", 1, "upside down"), "'upside down'"),
+        (lambda h: put(h, "settings", "tasks", 0, "mirrored"), "tasks are 'mirrored' and 'rotated': not upright"),
+        (lambda h: h["settings"]["tasks"].append("mirrored"), "too many values"),
         (lambda h: put(h, "settings", "keep", 1.5), r"keep = 1\.5 is outside"),
         (lambda h: put(h, "settings", "steps", 310), "does not rise from step 0 to 310"),
         (lambda h: put(h, "curves", 0, "step", 3, 5), "does not rise"),
-        (lambda h: put(h, "curves", 0, "accuracy_a", 2, 1.2), r"1\.2 among its values of accuracy_a"),
+        (lambda h: put(h, "curves", 0, "accuracy", 0, 2, 1.2), r"1\.2 among its values of accuracy_a"),
         (lambda h: put(h, "curves", 0, "loss", 2, math.nan), "nan among its values of loss"),
-        (lambda h: put(h, "curves", 0, "moved", 2, -1.0), "-1 among its values of moved"),
-        (lambda h: put(h, "curves", 0, "leak", 2, "much"), "much"),
-        (lambda h: h["curves"][0]["loss"].pop(), "30 values of loss for 31 steps"),
-        (lambda h: h["curves"].pop(), r"\('osft', 3\)\], and its settings ask for"),
+        (lambda h: put(h, "curves", 0, "drift", 1, 2, math.inf), "inf among its values of moved"),
+        (lambda h: put(h, "curves", 0, "leak", 0, 2, "much"), "much"),
+        (lambda h: h["curves"][0]["loss"].pop(), "31 values of loss for 32 steps"),
+        (lambda h: h["curves"][0]["leak"].pop(0) and h["curves"][0]["accuracy"].pop(), "not enough values"),
+        (lambda h: h["curves"].pop(), r"and its settings ask for \[.*\('osft', 4\)"),
         (lambda h: put(h, "curves", 0, "method", "magic"), "its settings ask for"),
         (lambda h: put(h, "curves", None), "holds no recorded race"),
     ],
@@ -116,7 +121,8 @@ def test_a_huge_file_is_not_read(tmp_path):
 
 
 def point(method, step, a, diverged=False):
-    return RacePoint(method, 7, step, a, 0.5, 1.0, 0.0, 2.0, diverged)
+    rest = {"leak": (0.0, 3.0, 4.0), "drift": (2.0, 0.0, 0.0), "shift": (0.0,) * 3, "energy": (1.0,) * 3}
+    return RacePoint(method, 7, 1, step, (a, 0.5), 1.0, **rest, diverged=diverged)
 
 
 def test_points_grow_the_curves_of_their_methods():
@@ -125,6 +131,8 @@ def test_points_grow_the_curves_of_their_methods():
     assert grown.seeds == (7,)
     np.testing.assert_array_equal(grown.curve("full", 7).step, [0, 10, 20])
     np.testing.assert_array_equal(grown.curve("full", 7).accuracy_a, [0.9, 0.6, 0.5])
+    np.testing.assert_allclose(grown.curve("full", 7).moved, 2)
+    np.testing.assert_allclose(grown.curve("full", 7).leak, 5)
     assert grown.curve("full", 7).lost == pytest.approx(40)
     assert grown.curve("osft", 7).lost == pytest.approx(10)
     assert grown.reached == 10
@@ -134,6 +142,11 @@ def test_points_grow_the_curves_of_their_methods():
 def test_a_diverged_point_ends_its_curve():
     grown = races.Race("rotated", 0.5, 20).extended([point("full", 0, 0.9), point("full", 5, math.nan, diverged=True)])
     np.testing.assert_array_equal(grown.curve("full", 7).step, [0])
+
+
+def test_what_was_before_the_first_task_is_no_part_of_a_curve():
+    grown = races.Race("rotated", 0.5, 20).extended([replace(point("full", 0, 0.1), task=0), point("full", 0, 0.9)])
+    np.testing.assert_array_equal(grown.curve("full", 7).accuracy_a, [0.9])
 
 
 def test_joined_curves_break_between_each_other():

@@ -1,4 +1,4 @@
-"""The 1,797 handwritten digits, and the tasks made of them."""
+"""The 1,797 handwritten digits, and what can be done to their pixels."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,12 +15,13 @@ HELD_OUT = 4
 # One fixed shuffle of the 64 pixels: it is a task, the same for every seed.
 PIXEL_ORDER = np.random.default_rng(0).permutation(64)
 
-# A task is what happens to the images (N×8×8) before they are named; "upright" is the old task, A.
-TASKS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+# What happens to the images (N×8×8) before they are named.
+TRANSFORMS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "upright": lambda images: images,
     "rotated": lambda images: np.rot90(images, axes=(1, 2)),
     "permuted": lambda images: images.reshape(-1, 64)[:, PIXEL_ORDER].reshape(-1, 8, 8),
     "mirrored": lambda images: images[:, :, ::-1],
+    "inverted": lambda images: 1 - images,
 }
 
 
@@ -63,12 +64,12 @@ def load_digits() -> Digits:
     return Digits(*parts)
 
 
-def transform(task: str, images: np.ndarray) -> np.ndarray:
-    """Turn upright images (N×8×8) into those of a task.
+def transform(name: str, images: np.ndarray) -> np.ndarray:
+    """Change upright images (N×8×8, ink 0 to 1) as a task wants them.
 
     Raises
     ------
     TypeError, ValueError
-        If the task is none of ``TASKS``.
+        If the name is none of ``TRANSFORMS``.
     """
-    return TASKS[choice(task, "task", tuple(TASKS))](images)
+    return TRANSFORMS[choice(name, "task", tuple(TRANSFORMS))](images)

@@ -1,233 +1,298 @@
-"""The race: a network that knows the upright digits learns a second task, and forgets.
+"""The race: networks that know one task learn others, and forget.
 
-Everything a picture of it needs comes as one stream of :class:`RacePoint`. A new method is one entry of
-``METHODS``.
+Everything a picture of it needs comes as one stream of :class:`RacePoint`.
 """
 
 import math
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
 
-import numpy as np
 import torch
-from torch import nn
 
-from wonderland.backend.digits import TASKS, Digits, load_digits
+from wonderland.backend.digits import Digits, load_digits
+from wonderland.backend.measuring import Exam, Ruler
+from wonderland.backend.method import Method, Past
+from wonderland.backend.methods import METHODS
 from wonderland.backend.network import (
     LAYERS,
-    MAX_SEED,
-    accuracy,
+    Lesson,
     accuracy_at_rank,
-    batch,
     layer_weights,
-    linear_layers,
+    lesson,
     pretrain,
-    tensors,
-    weight,
+    pretrained,
+    untrained,
 )
-from wonderland.backend.osft import check_keep, constrain, kept_rank
-from wonderland.maths._check import choice, integer, number, shown
-from wonderland.maths.subspace import leak, split
+from wonderland.backend.osft import kept_rank
+from wonderland.backend.settings import Entrant, RaceSettings, from_table
+from wonderland.backend.stack import Batch, losses
+from wonderland.backend.tasks import TASKS
+from wonderland.maths._check import integer
 
 __all__ = [
-    "METHODS", "RACE_TASKS", "TASKS", "Digits", "Method", "RacePoint", "RaceSettings",
-    "accuracy_at_rank", "layer_weights", "load_digits", "pretrain", "race",
+    "METHODS", "TASKS", "Digits", "Entrant", "Method", "RacePoint", "RaceSettings",
+    "accuracy_at_rank", "from_table", "layer_weights", "load_digits", "pretrain", "race",
 ]  # fmt: skip
 
-MAX_STEPS = 10_000
-MAX_SEEDS = 64
-LEARNING_RATES = (1e-12, 1e12)
 # A loss this high (nats) comes of weights that have run away; the worst network that still learns stays far below.
 DIVERGED = 1e6
-RACE_TASKS = tuple(task for task in TASKS if task != "upright")
-
-
-@dataclass(frozen=True)
-class Method:
-    """A way to learn the second task.
-
-    Parameters
-    ----------
-    prepare
-        Takes the pretrained network and ``keep``, and leaves trainable what the method trains.
-    lr
-        Learning rate of Adam it does well with.
-    """
-
-    prepare: Callable[[nn.Module, float], object]
-    lr: float
-
-
-# Rates tried on the rotated digits, five seeds, judged by the same test images that the race shows: full 1e-4,
-# 3e-4, 1e-3, 3e-3; osft 1e-3, 1.5e-3, 2e-3, 3e-3. Of those that learn task B to 90%, the one that keeps most of A.
-METHODS = {
-    "full": Method(lambda model, keep: model.requires_grad_(True), lr=1e-3),
-    "osft": Method(constrain, lr=1.5e-3),
-}
-
-
-@dataclass(frozen=True)
-class RaceSettings:
-    """Who races, over what, and how long.
-
-    Parameters
-    ----------
-    task
-        Task B, one of ``RACE_TASKS``; task A is the upright digits.
-    methods
-        Names in ``METHODS``, each once.
-    seeds
-        One race for each: its network, and its order of images; 1 to 64 of them, 0 to 2³² − 1.
-    steps
-        Training steps, 1 to 10,000, of 64 images each. Every method of a seed sees the same images.
-    keep
-        Fraction of each weight's singular directions that is protected, strictly between 0 and 1. The leak
-        is measured in these directions for every method, protecting or not.
-    every
-        Steps from one point of a curve to the next.
-    lr
-        Learning rate of Adam by method, 1e-12 to 1e12, where it shall differ from the one in ``METHODS``.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If a setting is of the wrong type, unknown, or outside its range.
-    """
-
-    task: str = "rotated"
-    methods: tuple[str, ...] = ("full", "osft")
-    seeds: tuple[int, ...] = (0,)
-    steps: int = 300
-    keep: float = 0.5
-    every: int = 10
-    lr: Mapping[str, float] = field(default_factory=dict, hash=False)
-
-    def __post_init__(self) -> None:
-        choice(self.task, "task", RACE_TASKS)
-        for method in _distinct(self.methods, "methods", len(METHODS)):
-            choice(method, "method", tuple(METHODS))
-        for seed in _distinct(self.seeds, "seeds", MAX_SEEDS):
-            integer(seed, "seed", 0, MAX_SEED, "the seed of a race")
-        integer(self.steps, "steps", 1, MAX_STEPS, "the number of training steps")
-        check_keep(self.keep)
-        integer(self.every, "every", 1, MAX_STEPS, "the number of steps from point to point")
-        if not isinstance(self.lr, Mapping):
-            raise TypeError(f"lr = {shown(self.lr)} is not a table: give rates by method, {{'full': 0.001}}.")
-        for method, rate in self.lr.items():
-            choice(method, "method", tuple(METHODS))
-            number(rate, f"lr[{method!r}]", *LEARNING_RATES, "a learning rate is a positive number")
-
-    def rate(self, method: str) -> float:
-        """Learning rate of Adam that a method races with."""
-        return self.lr.get(method, METHODS[method].lr)
+MOMENTUM = 0.9
+# Steps that one method takes before the next has its turn, at most: the images of so many are held at once.
+TURN = 20
+MAX_WORKERS = 64
 
 
 @dataclass(frozen=True)
 class RacePoint:
-    """Where one method stands after so many steps.
+    """Where one network of one method stands after so many steps.
+
+    What is measured of the weights W is measured layer by layer, against those at the start of the task that
+    is being learned, ΔW = W − W₀; biases are not counted.
 
     Parameters
     ----------
-    method, seed, step
-        Whose point it is; step 0 is the pretrained network.
-    accuracy_a, accuracy_b
-        On the test images of the old and the new task, 0 to 1.
+    method, seed
+        Whose point it is: an entrant's name, and its network.
+    task
+        Which task of the course is being learned, counted from 0. 0 stands for the network before it has
+        learned anything, once, at step 0; 1 at step 0 for the one that has learned the first task.
+    step
+        Steps taken on that task.
+    accuracy
+        On the images of each task of the course, 0 to 1.
     loss
-        Mean cross-entropy on the test images of the new task, in nats.
+        Mean cross-entropy on the images of the task being learned, in nats.
     leak
-        ‖ΔW V_h‖ (Frobenius) over all layers: change of the outputs for protected inputs.
-    moved
-        ‖ΔW‖ (Frobenius) over all layers, biases not counted.
+        ‖ΔW V_h‖ (Frobenius), V_h the ``keep`` leading right singular directions of W₀: change of the outputs
+        for these inputs.
+    drift
+        ‖ΔW‖ (Frobenius).
+    shift
+        Root mean square of ‖ΔW x‖ over the inputs x that the layer had from the old tasks: what they feel of
+        the change.
+    energy
+        Hyperspherical energy of the neurons, rows of W, divided by that of W₀'s.
     diverged
         True for the last point of a curve whose loss is NaN or above 10⁶ nats; all its measures are NaN.
     """
 
     method: str
     seed: int
+    task: int
     step: int
-    accuracy_a: float
-    accuracy_b: float
+    accuracy: tuple[float, ...]
     loss: float
-    leak: float
-    moved: float
+    leak: tuple[float, ...]
+    drift: tuple[float, ...]
+    shift: tuple[float, ...]
+    energy: tuple[float, ...]
     diverged: bool = False
 
 
-def race(settings: RaceSettings | None = None) -> Iterator[RacePoint]:
+def race(settings: RaceSettings | None = None, workers: int = 1) -> Iterator[RacePoint]:
     """Run the race, giving each point as soon as it is reached.
 
-    The methods take turns, so that their curves grow together; seeds follow one another. Dropping the
-    iterator ends the race. The same settings give the same points.
+    The methods take turns, so that their curves grow together; the seeds of a method are trained as one
+    batch. Dropping the iterator ends the race. The same settings give the same points.
+
+    Parameters
+    ----------
+    settings
+        The race; by default the standard one.
+    workers
+        How many methods may train at once, 1 to 64, each in a thread of its own that computes on one core. The
+        points are the same.
 
     Yields
     ------
     RacePoint
-        For every seed and method: one at step 0, one every ``every`` steps, one at the end.
+        For every method and seed: one before anything is learned; then for each task after the first one at
+        step 0, one every ``every`` steps, one at the end.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If ``workers`` is no whole number in its range.
     """
-    settings = settings or RaceSettings()
-    images, labels = tensors(settings.task)[:2]
-    for seed in settings.seeds:
-        generator = torch.Generator().manual_seed(seed)
-        runners = [_Runner(method, seed, settings) for method in settings.methods]
-        yield from (runner.point(0) for runner in runners)
-        for step in range(1, settings.steps + 1):
-            x, y = batch(images, labels, generator)
-            due = step % settings.every == 0 or step == settings.steps
+    integer(workers, "workers", 1, MAX_WORKERS, "the number of threads")
+    # A function of its own, so that a bad argument is refused by the call and not by the first next().
+    return _raced(settings or RaceSettings(), workers)
+
+
+def _raced(settings: RaceSettings, workers: int) -> Iterator[RacePoint]:
+    lessons = [lesson(name, settings.scenario, settings.judged_on) for name in settings.tasks]
+    exam = Exam(lessons)
+    yield from _before(settings, exam)
+    past = Past(untrained(settings.seeds), settings.seeds).after(pretrained(lessons[0], settings.seeds), lessons[0])
+    runners = [_Runner(entrant, past, exam, settings) for entrant in settings.methods]
+    generators = [torch.Generator().manual_seed(seed) for seed in settings.seeds]
+    with _at_once(workers) as each:
+        for task, learned in enumerate(lessons[1:], 1):
             for runner in runners:
-                runner.train(x, y)
-                if due or runner.diverged:
-                    yield runner.point(step)
-            runners = [runner for runner in runners if not runner.diverged]
+                runner.begin(task)
+                yield from runner.points(0)
+            step = 0
+            while step < settings.steps:
+                due = min(step - step % settings.every + settings.every, settings.steps)
+                turn = [learned.batch(generators) for _ in range(min(TURN, due - step))]
+                for points in each(partial(_turn, turn=turn, step=step, due=due), runners):
+                    yield from points
+                step += len(turn)
+            for runner in runners:
+                runner.end(learned)
 
 
 class _Runner:
-    """One method, learning."""
+    """One method, learning with all its seeds at once."""
 
-    def __init__(self, method: str, seed: int, settings: RaceSettings):
-        self.method, self.seed, self.task = method, seed, settings.task
-        self.diverged = False
-        self.model = pretrain(seed)
-        self._start = {name: weight(layer).copy() for name, layer in linear_layers(self.model).items()}
-        self._splits = {name: split(W, kept_rank(*W.shape, settings.keep)) for name, W in self._start.items()}
-        METHODS[method].prepare(self.model, settings.keep)
-        trained = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
-        self._optimizer = torch.optim.Adam(trained, lr=settings.rate(method))
+    def __init__(self, entrant: Entrant, past: Past, exam: Exam, settings: RaceSettings):
+        self._entrant, self._past, self._exam, self._settings = entrant, past, exam, settings
 
-    def train(self, x: torch.Tensor, y: torch.Tensor) -> None:
-        loss = nn.functional.cross_entropy(self.model(x), y)
-        if not loss.item() < DIVERGED:  # NaN is not below it either
-            self.diverged = True
+    def begin(self, task: int) -> None:
+        keep = self._settings.keep
+        self._task = task
+        self._running = [True] * len(self._past.seeds)
+        # Where the others' seats are among all the seeds, should a network have diverged in a task before.
+        self._seats = [self._settings.seeds.index(seed) for seed in self._past.seeds]
+        if not self._seats:
             return
-        self._optimizer.zero_grad()
-        loss.backward()
-        self._optimizer.step()
+        self._ruler = Ruler(self._past, [kept_rank(*W.shape[1:], keep) for W in self._past.stack.weights])
+        entrant = self._entrant
+        self._method = METHODS[entrant.method](
+            self._past, entrant.settings, keep if entrant.keep is None else entrant.keep
+        )
+        self._optimizer = optimizer(self._method.trained, self._settings, self._settings.rate(entrant))
 
-    def point(self, step: int) -> RacePoint:
-        with torch.no_grad():
-            (*_, a_x, a_y), (*_, b_x, b_y) = tensors("upright"), tensors(self.task)
-            scores = self.model(b_x)
-            loss = nn.functional.cross_entropy(scores, b_y).item()
-            self.diverged |= not loss < DIVERGED
-            if self.diverged:
-                nothing = dict.fromkeys(("accuracy_a", "accuracy_b", "loss", "leak", "moved"), math.nan)
-                return RacePoint(self.method, self.seed, step, **nothing, diverged=True)
-            now = {name: weight(layer) for name, layer in linear_layers(self.model).items()}
-            return RacePoint(
-                self.method,
-                self.seed,
-                step,
-                accuracy_a=accuracy(self.model(a_x), a_y),
-                accuracy_b=accuracy(scores, b_y),
-                loss=loss,
-                leak=math.hypot(*(leak(now[name], self._splits[name]).right for name in LAYERS)),
-                moved=math.hypot(*(float(np.linalg.norm(now[name] - self._start[name])) for name in LAYERS)),
-            )
+    def train(self, batches: Sequence[Batch], step: int) -> list[RacePoint]:
+        """Take a step for each batch; give the points of networks that diverge."""
+        points: list[RacePoint] = []
+        if not any(self._running) or self._optimizer is None:
+            return points
+        for taken, batch in enumerate(batches, 1):
+            if len(self._seats) < len(batch.y):
+                batch = Batch(batch.x[self._seats], batch.y[self._seats], batch.closed)
+            loss = losses(self._method.stack(), self._method.batch(batch))
+            points += self._lost(loss, step + taken)
+            penalty = self._method.penalty()
+            self._optimizer.zero_grad()
+            # Each network's gradient is its own: the sum hands every one of them the factor 1.
+            (loss if penalty is None else loss + penalty).sum().backward()
+            self._method.before_step()
+            self._optimizer.step()
+            self._method.after_step()
+        return points
+
+    @torch.no_grad()
+    def points(self, step: int) -> list[RacePoint]:
+        if not any(self._running):
+            return []
+        stack = self._method.stack()
+        taken = self._exam.taken(stack, self._task)
+        made = self._lost(taken[1], step)
+        if any(self._running):
+            measures = self._ruler.against(stack.weights)
+            points = _points(self._entrant.name, self._past.seeds, self._task, step, taken, measures)
+            made += [point for point, running in zip(points, self._running, strict=True) if running]
+        return made
+
+    def end(self, learned: Lesson) -> None:
+        """Take the networks that have not diverged on to the next task."""
+        seats = [seat for seat, running in enumerate(self._running) if running]
+        if seats:
+            self._past = self._past.chosen(seats).after(self._method.stack().detached().chosen(seats), learned)
+        else:
+            self._past = Past(self._past.stack, ())
+
+    def _lost(self, loss: torch.Tensor, step: int) -> list[RacePoint]:
+        """Mark the networks whose loss is beyond all bounds; give their last points."""
+        lost = [
+            seat
+            for seat, value in enumerate(loss.tolist())
+            if self._running[seat] and not value < DIVERGED  # NaN is not below it either
+        ]
+        for seat in lost:
+            self._running[seat] = False
+        return [self._last(self._past.seeds[seat], step) for seat in lost]
+
+    def _last(self, seed: int, step: int) -> RacePoint:
+        none = (math.nan,) * len(LAYERS)
+        return RacePoint(
+            self._entrant.name,
+            seed,
+            self._task,
+            step,
+            accuracy=(math.nan,) * len(self._settings.tasks),
+            loss=math.nan,
+            leak=none,
+            drift=none,
+            shift=none,
+            energy=none,
+            diverged=True,
+        )
 
 
-def _distinct(values: object, name: str, most: int) -> tuple:
-    if not isinstance(values, tuple):
-        raise TypeError(f"{name} = {shown(values)} is not a tuple: give ({shown(values)},) for one alone.")
-    integer(len(values), f"len({name})", 1, most, "each is raced once")
-    if len(set(values)) < len(values):
-        raise ValueError(f"{name} = {shown(values)} holds one of them twice: name each once.")
-    return values
+def _turn(runner: _Runner, turn: Sequence[Batch], step: int, due: int) -> list[RacePoint]:
+    """Let a method take its steps; give the points it has reached."""
+    points = runner.train(turn, step)
+    return points + runner.points(due) if step + len(turn) == due else points
+
+
+@contextmanager
+def _at_once(workers: int) -> Iterator[Callable]:
+    """Give a ``map`` that lets so many threads work at once, in the order asked for."""
+    if workers == 1:
+        yield map
+        return
+    before = torch.get_num_threads()
+    with ThreadPoolExecutor(workers, "race", torch.set_num_threads, (1,)) as pool:
+        yield pool.map
+    torch.set_num_threads(before)  # the workers' choice would be that of every thread to come
+
+
+def optimizer(trained: Sequence[torch.Tensor], settings: RaceSettings, lr: float) -> torch.optim.Optimizer | None:
+    """The optimizer of the settings, for what a method trains; None if that is nothing.
+
+    All three work entry by entry: what happens in one network of a stack stays there.
+    """
+    if not trained:
+        return None
+    shared = {"lr": lr, "weight_decay": settings.weight_decay, "foreach": True}
+    if settings.optimizer == "adamw":
+        return torch.optim.AdamW(trained, **shared)
+    return torch.optim.SGD(trained, momentum=MOMENTUM if settings.optimizer == "momentum" else 0, **shared)
+
+
+def _before(settings: RaceSettings, exam: Exam) -> Iterator[RacePoint]:
+    """The points of networks that have learned nothing: what forward transfer is counted from."""
+    taken = exam.taken(untrained(settings.seeds), 0)
+    still = torch.zeros(len(settings.seeds), len(LAYERS))
+    measures = {"leak": still, "drift": still, "shift": still, "energy": still + 1}
+    for entrant in settings.methods:
+        yield from _points(entrant.name, settings.seeds, 0, 0, taken, measures)
+
+
+def _points(
+    method: str,
+    seeds: Sequence[int],
+    task: int,
+    step: int,
+    taken: tuple[torch.Tensor, torch.Tensor],
+    measures: dict[str, torch.Tensor],
+) -> list[RacePoint]:
+    accuracy, loss = (part.tolist() for part in taken)
+    columns = {name: [tuple(row) for row in values.tolist()] for name, values in measures.items()}
+    return [
+        RacePoint(
+            method,
+            seed,
+            task,
+            step,
+            accuracy=tuple(accuracy[seat]),
+            loss=loss[seat],
+            **{name: rows[seat] for name, rows in columns.items()},
+        )
+        for seat, seed in enumerate(seeds)
+    ]

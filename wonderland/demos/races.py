@@ -11,10 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from wonderland.backend.digits import TASKS
-
 RECORD = Path(__file__).parent.parent / "data" / "race.json"
-RACE_TASKS = tuple(task for task in TASKS if task != "upright")
+OLD_TASK = "upright"
+RACE_TASKS = ("rotated", "permuted", "mirrored")
 METHODS = ("full", "osft")
 NAMES = {"full": "full", "osft": "OSFT"}
 SPOKEN = {"full": "full fine-tuning", "osft": "OSFT"}
@@ -102,17 +101,17 @@ class Race:
     def extended(self, points: Iterable[Any]) -> "Race":
         """The race with further `RacePoint`s at the ends of its curves.
 
-        A diverged point has no numbers: it leaves its curve where it was.
+        A diverged point has no numbers: it leaves its curve where it was. One before the first task is none of the
+        race's.
         """
         curves = {(curve.method, curve.seed): curve for curve in self.curves}
         for point in points:
-            if point.diverged:
+            if point.diverged or point.task == 0:
                 continue
             key = point.method, point.seed
             old = curves.get(key)
-            grown = {
-                name: np.append(getattr(old, name) if old else [], getattr(point, name)) for name in ("step", *MEASURES)
-            }
+            new = _measures(point.accuracy, point.loss, point.leak, point.drift) | {"step": point.step}
+            grown = {name: np.append(getattr(old, name) if old else [], new[name]) for name in ("step", *MEASURES)}
             curves[key] = Curve(*key, **grown)
         return replace(self, curves=tuple(curves.values()))
 
@@ -210,14 +209,15 @@ def _spread(values: list[float]) -> str:
 def _race(held: dict[str, Any]) -> Race:
     settings, versions = held["settings"], held["versions"]
     day = date.fromisoformat(held["recorded"])
-    task, keep, steps = settings["task"], settings["keep"], settings["steps"]
-    if task not in RACE_TASKS:
-        raise ValueError(f"task is {task!r}, which is none of {', '.join(RACE_TASKS)}")
+    (first, task), keep, steps = settings["tasks"], settings["keep"], settings["steps"]
+    if first != OLD_TASK or task not in RACE_TASKS:
+        raise ValueError(f"its tasks are {first!r} and {task!r}: not {OLD_TASK} and one of {', '.join(RACE_TASKS)}")
     if not 0 < keep < 1:
         raise ValueError(f"keep = {keep} is outside 0…1")
     curves = tuple(_curve(entry, steps) for entry in held["curves"])
     got = sorted((curve.method, curve.seed) for curve in curves)
-    wanted = sorted((method, seed) for method in METHODS for seed in settings["seeds"])
+    names = [entrant["name"] for entrant in settings["methods"]]
+    wanted = sorted((method, seed) for method in names for seed in settings["seeds"])
     if got != wanted:
         raise ValueError(f"its curves are {got}, and its settings ask for {wanted}")
     return Race(
@@ -232,15 +232,27 @@ def _race(held: dict[str, Any]) -> Race:
     )
 
 
+def _measures(accuracy: Any, loss: Any, leak: Any, drift: Any) -> dict[str, Any]:
+    """The page's measures: of two tasks, and over all layers."""
+    accuracy_a, accuracy_b = accuracy
+    leak, moved = (np.linalg.norm(layers, axis=0) for layers in (leak, drift))
+    return dict(zip(MEASURES, (accuracy_a, accuracy_b, loss, leak, moved), strict=True))
+
+
 def _curve(entry: dict[str, Any], steps: int) -> Curve:
     name = f"the curve of {entry['method']}, seed {entry['seed']}"
-    columns = {column: np.array(entry[column], dtype=float) for column in ("step", *MEASURES)}
-    step = columns["step"]
+    raced = np.array(entry["task"]) == 1
+    held = {column: np.array(entry[column], dtype=float) for column in ("step", "accuracy", "loss", "leak", "drift")}
+    for column, values in held.items():
+        if values.shape[-1:] != raced.shape:
+            raise ValueError(
+                f"{name} has {values.shape[-1] if values.ndim else 0} values of {column} for {raced.size} steps"
+            )
+    step, *rest = (values[..., raced] for values in held.values())
+    columns = {"step": step, **_measures(*rest)}
     if step.ndim != 1 or not len(step) or step[0] != 0 or step[-1] != steps or (np.diff(step) <= 0).any():
         raise ValueError(f"{name} does not rise from step 0 to {steps}")
     for column, values in columns.items():
-        if values.shape != step.shape:
-            raise ValueError(f"{name} has {values.size} values of {column} for {step.size} steps")
         largest = 1.0 if column.startswith("accuracy") else math.inf
         bad = ~(np.isfinite(values) & (values >= 0) & (values <= largest))
         if bad.any():

@@ -317,7 +317,9 @@ class TrainingSim(Demo):
 def _race(task: str, keep: float, steps: int, seed: int) -> Iterable:
     from wonderland.backend.race import RaceSettings, race  # in the worker: torch is not waited for
 
-    return race(RaceSettings(task=task, seeds=(seed,), steps=steps, keep=keep, every=max(1, steps // POINTS)))
+    every = max(1, steps // POINTS)
+    points = race(RaceSettings((races.OLD_TASK, task), races.METHODS, (seed,), steps, every, keep))
+    return (point for point in points if point.task)  # what was before the first task is not shown
 
 
 def _note(result: SimMeasure) -> str:
