@@ -4,7 +4,9 @@ import pytest
 from bokeh.document import Document
 from panel.io.state import set_curdoc, state
 
+from wonderland import OSFTStep
 from wonderland.demos import jobs
+from wonderland.demos.fields import field
 from wonderland.demos.pace import Pace
 
 
@@ -42,6 +44,17 @@ def test_while_a_picture_is_under_way_only_the_latest_wish_of_each_kind_is_kept(
     assert done == ["first", 4, -4]
     pace.do("slider", lambda: done.append("next"))
     assert done[-1] == "next"
+
+
+@pytest.mark.usefixtures("served")
+def test_a_button_finds_the_slider_where_the_reader_left_it() -> None:
+    demo = OSFTStep(n=3)
+    slider, run = field(demo, "n"), field(demo, "run")
+    demo.pace.set_out()
+    slider.value = 5
+    assert demo.n == 3  # a picture is under way
+    run.clicks += 1
+    assert (demo.n, demo.steps) == (5, 5)
 
 
 def test_a_browser_that_paints_nothing_is_not_waited_for_long(served: Document, done: list[object]) -> None:

@@ -62,6 +62,13 @@ class Reader:
         except AssertionError:
             raise AssertionError(f"{mark}.{name} is {self.column(mark, name)}, not {wanted}") from None
 
+    def expect_address(self, part: str) -> None:
+        """Wait until the address holds, or with ``$`` at the end ends in, this."""
+        if part.endswith("$"):
+            self.wait_for(lambda: self.page.url.endswith(part[:-1]), f"an address that ends in {part[:-1]!r}")
+        else:
+            self.wait_for(lambda: part in self.page.url, f"{part!r} in the address")
+
     def readout(self, label: str) -> str:
         """The value that stands under the picture beside this label."""
         return (

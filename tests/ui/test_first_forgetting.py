@@ -35,14 +35,14 @@ def test_shapes_sliders_and_reveal(reader: Reader) -> None:
         reader.nudge(f"Guess after {step} steps, %", "ArrowLeft", times=2)
         guess[place] -= 2
     reader.expect_column("handles", "y", guess)
-    assert f"after_30={guess[0]}" in reader.page.url
+    reader.expect_address(f"after_30={guess[0]}")
     reader.press("Reveal")
     reader.expect_column("task A", "y", old)
     reader.expect_column("task B", "y", new)
     steps = races.recorded().curves[0].step
     gap = np.abs(np.interp(steps, [0, *STEPS], [old[0], *guess]) - old).mean()
     reader.expect_readout("your guess is off by, on average", f"{gap:.1f} points")
-    assert "revealed=True" in reader.page.url
+    reader.expect_address("revealed=True")
     reader.press("Reset")
     reader.expect_column("handles", "y", [97] * len(STEPS))
     reader.wait_for(lambda: len(reader.column("task A", "y")) == 0, "the hidden run")
@@ -66,7 +66,7 @@ def test_the_guess_is_drawn_on_the_picture(reader: Reader) -> None:
     reader.wait_for(lambda: abs(reader.column("handles", "y")[-1] - wanted[-1]) <= 2, "the last point")
     assert abs(reader.column("handles", "y")[0] - wanted[0]) <= 20
     values = reader.column("handles", "y")
-    assert f"after_300={values[-1]:.0f}" in reader.page.url
+    reader.expect_address(f"after_300={values[-1]:.0f}")
     reader.page.mouse.click(*place(180, 90))
     reader.wait_for(lambda: abs(reader.column("handles", "y")[3] - 90) <= 1, "the tapped point")
 

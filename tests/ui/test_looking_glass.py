@@ -29,7 +29,7 @@ def test_angle_and_size(reader: Reader) -> None:
     lengths = np.linalg.norm(W + 0.65 * BA, axis=1) - np.linalg.norm(W, axis=1)
     reader.expect_readout("W + BA: lengths change by", f"{np.abs(lengths).max():.3f}")
     reader.expect_readout("det R", "+1.000000")
-    assert "angle=48&size=0.65" in reader.page.url
+    reader.expect_address("angle=48&size=0.65")
 
 
 def test_the_other_side_and_another_weight(reader: Reader) -> None:

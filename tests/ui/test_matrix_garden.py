@@ -25,7 +25,7 @@ def test_shuffle_size_and_seed(reader: Reader) -> None:
     expect_maps(reader, haar(4, 0))
     reader.press("Shuffle the cards")
     expect_maps(reader, haar(4, 1))
-    assert reader.page.url.endswith("?chapter=2&seed=1")
+    reader.expect_address("?chapter=2&seed=1$")
     reader.nudge("Size", "ArrowRight", times=2)
     expect_maps(reader, haar(6, 1))
     reader.expect_readout("determinant", f"{np.linalg.det(haar(6, 1)):+.6f}".replace("-", "−"))

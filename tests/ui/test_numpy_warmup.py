@@ -48,7 +48,7 @@ def test_rule_and_cut_off(reader: Reader) -> None:
     expect(reader, W, G, 2, "right-only")
     code = reader.page.locator("li pre").nth(4).inner_text()
     assert code.strip() == "projected = G - (G @ V_high) @ V_high.T"
-    assert reader.page.url.endswith("k=2&rule=right-only")
+    reader.expect_address("k=2&rule=right-only$")
     reader.press("Reset")
     expect(reader, W, G, 1, "joint")
 

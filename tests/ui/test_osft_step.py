@@ -43,7 +43,7 @@ def test_each_press_is_a_step(reader: Reader) -> None:
     reader.expect_readout("‖ΔW Vₕ‖, protected inputs", f"{last.leak.right:.1e}")
     shown = reader.page.locator(".matrix").nth(3).inner_text().split()
     assert shown == [f"{value:+.4f}" for value in last.weight_after.ravel()]
-    assert "steps=2" in reader.page.url
+    reader.expect_address("steps=2")
     reader.press("Reset")
     reader.expect_readout("steps", "0")
 

@@ -57,7 +57,7 @@ def test_it_is_dark_and_turns_light_without_losing_state(reader: Reader) -> None
     reader.press("Toggle theme")
     reader.wait_for(lambda: main.evaluate(background) == "rgb(250, 248, 243)", "the light theme")
     reader.expect_column("after", "x", before)
-    assert "angle=100" in reader.page.url
+    reader.expect_address("angle=100")
     reader.nudge("Angle in degrees")
     reader.wait_for(lambda: "angle=101" in reader.page.url, "the next degree")
     reader.page.reload()
@@ -74,7 +74,7 @@ def test_next_previous_contents_and_history(reader: Reader) -> None:
     reader.open()
     reader.page.get_by_role("link", name="Next Through the Looking Glass").click()
     reader.wait_for(lambda: heading(reader) == chapters()[1].title, "chapter 1")
-    assert reader.page.url.endswith("?chapter=1")
+    reader.expect_address("?chapter=1$")
     contents = reader.page.get_by_role("navigation", name="Chapters")
     contents.get_by_role("link", name=chapters()[3].title).focus()
     reader.page.keyboard.press("Enter")

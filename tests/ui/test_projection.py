@@ -118,7 +118,7 @@ def test_rules_and_the_matrix(reader: Reader) -> None:
     expect_shares(reader, "right-only", {1, 3}, k=12, size=30, seed=5)
     reader.press("Draw another")
     expect_shares(reader, "right-only", {1, 3}, k=12, size=30, seed=6)
-    assert "rule=right-only&k=12&size=30&seed=6" in reader.page.url
+    reader.expect_address("rule=right-only&k=12&size=30&seed=6")
     reader.press("Reset")
     expect_shares(reader, "joint", {1, 2, 3})
 

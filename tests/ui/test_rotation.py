@@ -20,7 +20,7 @@ def test_the_slider_turns_the_cloud(reader: Reader) -> None:
     reader.expect_column("after", "y", turned(63)[:, 1])
     distance = f"{pdist(cloud())[0]:.6f}"
     reader.expect_readout("dashed pair, after", distance)
-    assert "angle=63" in reader.page.url
+    reader.expect_address("angle=63")
 
 
 def test_shear_changes_distances(reader: Reader) -> None:

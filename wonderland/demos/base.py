@@ -143,6 +143,7 @@ class Demo(pn.viewable.Viewer):
 
     def reset(self) -> None:
         """Set every parameter back to its default."""
+        self.pace.flush()  # or what is waiting would come after
         self.param.update(**{name: self.param[name].default for name in self.state_names()})
 
     def _on_controls(self, *_: object) -> None:

@@ -132,14 +132,7 @@ def field(owner: param.Parameterized, name: str, *, throttled: bool = False) -> 
         kind = pmui.IntSlider if parameter.whole else pmui.FloatSlider
         return _linked(kind, owner, name, throttled, step=step, margin=(6, 10, 14, 10))
     if isinstance(parameter, param.Event):
-        return pmui.Button.from_param(
-            parameter,
-            label=parameter.label,
-            description=None,  # its tooltip would take the place of the label as the button's name
-            variant="outlined",
-            color="primary",
-            margin=(4, 8, 8, 0),
-        )
+        return button(owner, name)
     if isinstance(parameter, param.Boolean):
         return pmui.Switch.from_param(parameter, label=parameter.label, margin=(4, 0))
     if isinstance(parameter, Choice):
@@ -154,6 +147,19 @@ def field(owner: param.Parameterized, name: str, *, throttled: bool = False) -> 
     if isinstance(parameter, param.Selector):
         return pmui.Select.from_param(parameter, size="small", sizing_mode="stretch_width", margin=(8, 0))
     raise TypeError(f"{type(owner).__name__}.{name} is a {type(parameter).__name__}, which has no widget.")
+
+
+def button(owner: param.Parameterized, name: str, **params: object) -> pmui.Button:
+    """A button for an event of a demo; pressed, it finds every slider where the reader has left it."""
+
+    def on_click(_: object) -> None:
+        pace = getattr(owner, "pace", None)
+        if pace:
+            pace.flush()
+        setattr(owner, name, True)
+
+    look = {"variant": "outlined", "color": "primary", "margin": (4, 8, 8, 0)} | params
+    return pmui.Button(label=owner.param[name].label, on_click=on_click, **look)
 
 
 def _linked(

@@ -248,7 +248,7 @@ class FirstForgetting(Demo):
         self.revealed = True
 
     def _on_drag(self, x: float, y: float, phase: str) -> None:
-        if phase != "end":  # whichever point the pointer passes: a curve can be drawn in one sweep
+        if phase == "move":  # whichever point the pointer passes: a curve can be drawn in one sweep
             nearest = int(np.argmin([abs(x - step) for step in STEPS]))
             setattr(self, self.more[nearest], round(min(max(y, 0), 100)))
 

@@ -66,6 +66,10 @@ class Pace(JSComponent):
         self._since = time.monotonic()
         self.sent += 1
 
+    def flush(self) -> None:
+        """Act on whatever is waiting: something else is about to happen that builds on it."""
+        self._go()
+
     def _under_way(self) -> bool:
         return jobs.served() and self.painted < self.sent and time.monotonic() - self._since < PATIENCE
 

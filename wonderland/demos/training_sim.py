@@ -7,13 +7,13 @@ from functools import partial
 import holoviews as hv
 import numpy as np
 import panel as pn
-import panel_material_ui as pmui
 import param
 from panel.io.callbacks import PeriodicCallback
 
 from wonderland.demos import jobs, races
 from wonderland.demos.base import Claim, Demo, Readout, source_of
 from wonderland.demos.canvas import Canvas, Marks, apart, round_ticks
+from wonderland.demos.fields import button
 from wonderland.demos.motion import Motion
 from wonderland.demos.parameters import Real, Whole
 from wonderland.demos.tale import TALE_STEPS, tale, tale_html, tale_marks, tale_picture
@@ -236,14 +236,7 @@ class TrainingSim(Demo):
 
     def beside(self) -> list[pn.viewable.Viewable]:
         run, cancel = (
-            pmui.Button.from_param(
-                self.param[name],
-                label=self.param[name].label,
-                description=None,
-                size="small",
-                margin=(4, 8, 4, 0),
-                **look,
-            )
+            button(self, name, size="small", margin=(4, 8, 4, 0), **look)
             for name, look in (
                 ("run", {"variant": "contained", "color": "primary"}),
                 ("cancel", {"variant": "outlined", "color": "primary"}),
