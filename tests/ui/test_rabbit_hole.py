@@ -80,6 +80,8 @@ def test_it_is_there_after_another_chapter_and_in_the_other_theme(reader: Reader
     reader.page.locator("a[rel=next]").click()
     reader.page.locator("header.chapter h1", has_text="Looking Glass").wait_for()
     reader.page.locator("a[rel=prev]").click()
+    reader.page.locator("header.chapter h1", has_text="Rabbit Hole").wait_for()
+    reader.picture()  # the page stands still: the focus is nobody else's any more
     expect_turn(reader, -9)
     reader.nudge(SLIDER, "ArrowRight", times=2)
     expect_turn(reader, -8)
