@@ -248,7 +248,7 @@ def negative():
         (None, {"mrr": 0.9}, ValueError, "trr = 0.8 is outside 0.9…1"),
         (None, {"trr": 1.1}, ValueError, "trr = 1.1 is outside 0.1…1"),
         (None, {"trr": "much"}, TypeError, "trr = 'much' is not a number"),
-        (lambda: constrain(negative()), {}, ValueError, "constrained already"),
+        (lambda: constrain(negative()), {}, ValueError, "constrained or adapted already"),
     ],
     ids=range(8),
 )

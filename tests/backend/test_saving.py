@@ -253,7 +253,7 @@ def with_weight(model, name, value):
         (lambda base: nn.Sequential(nn.Linear(8, 9), nn.Tanh(), nn.Linear(9, 6)), "layer '0' is 9×8"),
         (lambda base: nn.Sequential(base[0], nn.Tanh()), "names '2', unknown to model"),
         (lambda base: nn.Sequential(base[0], base[2], nn.Tanh()), "trained on another model.*'2', a Tanh"),
-        (lambda base: constrain(base), "constrained already"),
+        (lambda base: constrain(base), "constrained or adapted already"),
     ],
     ids=["weight", "type", "trained", "shape", "missing", "kind", "constrained"],
 )

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 from torch.nn.functional import linear as apply_linear
 
-from wonderland.backend.plain import working
+from wonderland.backend.plain import StandIn, working
 from wonderland.maths._check import choice, integer, number
 from wonderland.maths.counting import oft_block
 
@@ -17,7 +17,7 @@ CAYLEY = ("exact", "series")
 LARGEST_ALPHA = 1e6
 
 
-class Adapter(nn.Module):
+class Adapter(StandIn):
     """A linear layer of which only what the method adds is trained.
 
     W (m×n) and the bias are buffers, so that no optimizer sees them; W shares its memory with ``linear``.

@@ -6,19 +6,16 @@ folds what was learned into plain layers. Numbers and outputs agree with peft's,
 """
 
 from collections.abc import Callable, Iterable
-from typing import TypeVar
 
 import torch
 from torch import nn
 
 from wonderland.backend.adapter_layers import CAYLEY, OFT, Adapter, Full, LoRA
-from wonderland.backend.targets import check_finite, chosen, install, replace
-from wonderland.maths._check import choice, integer
+from wonderland.backend.targets import Model, about, chosen, install, merge, stand_ins
+from wonderland.maths._check import MAX_SEED, choice, integer
 from wonderland.maths.counting import MAX_FEATURES
 
-MAX_SEED = 2**32 - 1
-
-Model = TypeVar("Model", bound=nn.Module)
+__all__ = ["CAYLEY", "OFT", "Adapter", "Full", "LoRA", "full", "lora", "merge", "oft", "trainable"]
 
 
 def full(model: Model, targets: Iterable[str] | None = None) -> Model:
@@ -115,44 +112,6 @@ def oft(model: Model, block: int = 32, targets: Iterable[str] | None = None, cay
     return _adapt(model, targets, lambda linear: OFT(linear, block, cayley))
 
 
-def merge(model: Model) -> Model:
-    """Turn each adapted layer into an ``nn.Linear`` with the weight it learned.
-
-    The merged layers can be trained again; what was frozen elsewhere stays frozen. On an error the model is as
-    it was.
-
-    Parameters
-    ----------
-    model
-        An adapted model, changed in place.
-
-    Returns
-    -------
-    torch.nn.Module
-        The same model.
-
-    Raises
-    ------
-    TypeError
-        If the model is not a module.
-    ValueError
-        If no layer is adapted, or a learned weight is not finite.
-    """
-    adapters = _adapters(model)
-    if not adapters:
-        raise ValueError("model has no adapted layer: full(model), lora(model) or oft(model) first.")
-    merged: dict[nn.Module, nn.Module] = {}
-    for name, adapter in adapters.items():
-        # What was learned first: the inverse of infinity is an innocent 0.
-        _about(name, lambda adapter=adapter: _check_finite(adapter))
-        merged[adapter] = adapter.plain()
-        _about(name, lambda plain=merged[adapter]: _check_finite(plain))
-    for plain in merged.values():
-        plain.requires_grad_(True)
-    replace(model, merged)
-    return model
-
-
 def trainable(model: nn.Module) -> int:
     """How many numbers of a model are trained, whatever the method; one that is shared counts once.
 
@@ -161,24 +120,11 @@ def trainable(model: nn.Module) -> int:
     TypeError
         If the model is not a module.
     """
-    _adapters(model)
+    stand_ins(model)
     return sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
 
 
-def _adapters(model: nn.Module) -> dict[str, Adapter]:
-    if not isinstance(model, nn.Module):
-        raise TypeError(f"model is {type(model).__name__}: give a torch.nn.Module.")
-    return {name: module for name, module in model.named_modules() if isinstance(module, Adapter)}
-
-
-def _check_finite(layer: nn.Module) -> None:
-    for parameter in layer.parameters():
-        check_finite(parameter)
-
-
 def _adapt(model: Model, targets: Iterable[str] | None, make: Callable[[nn.Linear], Adapter]) -> Model:
-    if _adapters(model):
-        raise ValueError("model is adapted already: merge(model) ends that, then adapt it anew.")
     layers = chosen(model, targets)
     if targets is None:
         layers = {name: layer for name, layer in layers.items() if type(layer) is nn.Linear}
@@ -188,13 +134,9 @@ def _adapt(model: Model, targets: Iterable[str] | None, make: Callable[[nn.Linea
         if type(layer) is not nn.Linear:
             raise TypeError(f"targets names {name!r}, a {type(layer).__name__}: only an nn.Linear can be adapted.")
     # Every layer is made before the first is replaced, so that an error finds the model untouched.
-    install(model, {layer: _about(name, lambda layer=layer: make(layer)) for name, layer in layers.items()})
+    made: dict[nn.Module, Adapter] = {}
+    for name, layer in layers.items():
+        with about(name):
+            made[layer] = make(layer)
+    install(model, made)
     return model
-
-
-def _about(name: str, action: Callable[[], object]) -> object:
-    """Do something to a layer; an error tells which."""
-    try:
-        return action()
-    except (TypeError, ValueError) as error:
-        raise type(error)(f"layer {name!r}: {error}") from None

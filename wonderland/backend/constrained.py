@@ -5,7 +5,7 @@ from typing import NamedTuple
 import torch
 from torch import nn
 
-from wonderland.backend.plain import is_conv1d, weight_matrix, without_numbers, working
+from wonderland.backend.plain import StandIn, is_conv1d, weight_matrix, without_numbers, working
 
 
 class Bases(NamedTuple):
@@ -15,7 +15,7 @@ class Bases(NamedTuple):
     V: torch.Tensor
 
 
-class Constrained(nn.Module):
+class Constrained(StandIn):
     """A layer that acts with W′, of which the free block alone is trained; see the three forms below.
 
     Parameters

@@ -9,6 +9,7 @@ from wonderland.backend.constraints import GPM, Core, Dense, Joint, ProjectedGra
 from wonderland.backend.method import Method, Option
 from wonderland.backend.network import BATCH
 from wonderland.backend.stack import Batch
+from wonderland.maths import counting
 
 
 class Full(Method):
@@ -73,8 +74,7 @@ class OFT(Method):
         weights = self.past.stack.weights
         # As in peft, a block that does not divide the inputs gives way to the nearest divisor.
         inputs = math.gcd(*(W.shape[2] for W in weights))
-        wanted = self.settings["block"]
-        self.block = min((b for b in range(1, inputs + 1) if inputs % b == 0), key=lambda b: (abs(b - wanted), b))
+        self.block = counting.oft_block(inputs, self.settings["block"])
         # The parts of W that the blocks turn, S × n/b × m × b.
         self.parts = [W.unflatten(2, (-1, self.block)).transpose(1, 2).contiguous() for W in weights]
         self.counts = [parts.shape[1] for parts in self.parts]

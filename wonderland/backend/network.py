@@ -13,12 +13,11 @@ from torch import nn
 
 from wonderland.backend.stack import Batch, Stack, losses, stacked
 from wonderland.backend.tasks import TASKS, task
-from wonderland.maths._check import choice, integer
+from wonderland.maths._check import MAX_SEED, choice, integer
 from wonderland.maths.subspace import Split, rank_k, split
 
 WIDTHS = (64, 256, 128, 10)
 LAYERS = ("layer1", "layer2", "layer3")
-MAX_SEED = 2**32 - 1
 PRETRAIN_STEPS = 600
 PRETRAIN_LR = 1e-3
 BATCH = 64

@@ -25,7 +25,7 @@ from wonderland.backend.layers import FORMS, METHODS, Dense, cheapest
 from wonderland.backend.plain import weight_matrix
 from wonderland.backend.saving import load, save
 from wonderland.backend.splitting import checksum, leading
-from wonderland.backend.targets import check_finite, chosen, constrained, install, replace
+from wonderland.backend.targets import about, check_finite, chosen, install, merge, stand_ins
 from wonderland.maths._check import choice, flag, shown
 from wonderland.maths.subspace import Leak
 
@@ -122,37 +122,6 @@ def constrain(
     return model
 
 
-def merge(model: nn.Module) -> nn.Module:
-    """Turn each constrained layer into a plain one with the weight it learned.
-
-    The merged layers, weight and bias, can be trained again; what :func:`constrain` froze elsewhere stays
-    frozen. On an error the model is as it was.
-
-    Parameters
-    ----------
-    model
-        A constrained model, changed in place.
-
-    Returns
-    -------
-    torch.nn.Module
-        The same model.
-
-    Raises
-    ------
-    TypeError
-        If the model is not a module.
-    ValueError
-        If no layer is constrained, or a learned weight is not finite.
-    """
-    merged: dict[nn.Module, nn.Module] = {}
-    for name, core in _constrained(model).items():
-        merged[core] = core.plain()
-        _check_learned(name, merged[core].weight)
-    replace(model, merged)
-    return model
-
-
 def leak(model: nn.Module, base: nn.Module | Mapping[str, torch.Tensor] | None = None) -> dict[str, Leak]:
     """How far each constrained layer has moved in the directions it protects, computed in float64.
 
@@ -219,23 +188,17 @@ def _ranks(layers: Mapping[str, nn.Module], keep: Keep) -> dict[str, int]:
 
 
 def _constrained(model: nn.Module) -> dict[str, Constrained]:
-    cores = constrained(model)
+    cores = stand_ins(model, Constrained)
     if not cores:
         raise ValueError("model has no constrained layer: constrain(model) first.")
     return cores
 
 
-def _check_learned(name: str, weight: torch.Tensor) -> None:
-    try:
-        check_finite(weight)
-    except ValueError as error:
-        raise ValueError(f"layer {name!r}: {error}") from None
-
-
 def _leak(name: str, core: Constrained, base: nn.Module | Mapping[str, torch.Tensor] | None) -> Leak:
     U, V = bases = core.bases()
     W = core.merged().to(U)
-    _check_learned(name, W)
+    with about(name):
+        check_finite(W)
     A, B = core.kept(bases)
     if base is not None:
         old = _old_weight(name, core, base).to(W)

@@ -10,6 +10,14 @@ LOW_PRECISION = (torch.float16, torch.bfloat16)
 FLOATS = (*LOW_PRECISION, torch.float32, torch.float64)
 
 
+class StandIn(nn.Module):
+    """A layer in the place of a plain one, training in its own way what it can be made plain again with."""
+
+    def plain(self) -> nn.Module:
+        """A plain layer with the weight that this one acts with now, and the bias, both trainable."""
+        raise NotImplementedError
+
+
 def is_plain(module: nn.Module) -> bool:
     """Whether a module is of a kind that can be constrained.
 

@@ -25,7 +25,7 @@ from wonderland.backend.constrained import Bases, Constrained, whole
 from wonderland.backend.layers import FORMS
 from wonderland.backend.plain import weight_matrix, working
 from wonderland.backend.splitting import checksum, leading
-from wonderland.backend.targets import check_finite, chosen, constrained, install
+from wonderland.backend.targets import check_finite, chosen, install, stand_ins
 from wonderland.maths._check import choice, flag, integer, shown
 
 FORMAT = "wonderland-osft"
@@ -57,7 +57,7 @@ def save(model: nn.Module, path: str | os.PathLike[str], bases: bool = True) -> 
         were given and cannot be found from the weights.
     """
     flag(bases, "bases")
-    layers = constrained(model)
+    layers = stand_ins(model, Constrained)
     if not layers:
         raise ValueError("model has no constrained layer: constrain(model) first.")
     tensors: dict[str, torch.Tensor] = {}

@@ -7,10 +7,10 @@ from functools import cache
 from pathlib import Path
 
 from wonderland.backend.methods import METHODS
-from wonderland.backend.network import MAX_SEED, SCENARIOS, SPLITS
+from wonderland.backend.network import SCENARIOS, SPLITS
 from wonderland.backend.osft import check_keep
 from wonderland.backend.tasks import TASKS
-from wonderland.maths._check import choice, integer, number, shown
+from wonderland.maths._check import MAX_SEED, choice, integer, number, shown
 
 MAX_STEPS = 10_000
 MAX_SEEDS = 64

@@ -10,7 +10,7 @@ from torch import nn
 
 from wonderland.backend.constrained import Constrained
 from wonderland.backend.osft import constrain
-from wonderland.maths._check import choice, integer, number
+from wonderland.maths._check import MAX_SEED, choice, integer, number
 from wonderland.maths.subspace import RULES, Leak, Split, leak, project, split
 
 RULE_CHOICES = (*RULES, "none")
@@ -24,7 +24,6 @@ OPTIMIZERS = {
 MAX_SIZE = 64
 MAX_SAMPLES = 1024
 MAX_STEPS = 10_000
-MAX_SEED = 2**32 - 1
 LEARNING_RATES = (1e-12, 1e12)
 # Far beyond any run that still learns, and within what the projections and the leak accept.
 DIVERGED = 1e50

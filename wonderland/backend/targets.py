@@ -1,14 +1,17 @@
-"""Which layers of a model are meant: found by default or by name, checked, and replaced."""
+"""Which layers of a model are meant: found by default or by name, checked, replaced, merged."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import TypeVar
 
 import torch
 from torch import nn
 
-from wonderland.backend.constrained import Constrained
-from wonderland.backend.plain import FLOATS, is_plain
+from wonderland.backend.plain import FLOATS, StandIn, is_plain
 
 KINDS = "nn.Linear, nn.Conv2d or transformers' Conv1D"
+
+Model = TypeVar("Model", bound=nn.Module)
 
 
 def chosen(model: nn.Module, targets: Iterable[str] | None) -> dict[str, nn.Module]:
@@ -36,8 +39,8 @@ def chosen(model: nn.Module, targets: Iterable[str] | None) -> dict[str, nn.Modu
         If the model is constrained already or a layer alone, a target is unknown or named twice, a layer's
         weight is tied, quantised, not finite or on the meta device, or nothing is left to constrain.
     """
-    if constrained(model):
-        raise ValueError("model is constrained already: merge(model) ends that, then constrain it anew.")
+    if stand_ins(model):
+        raise ValueError("model is constrained or adapted already: merge(model) ends that, then begin anew.")
     if is_plain(model):
         kind = f"nn.{type(model).__name__}"
         raise ValueError(f"model is a lone {kind}, which has no place to be replaced in: wrap it in nn.Sequential.")
@@ -50,8 +53,8 @@ def chosen(model: nn.Module, targets: Iterable[str] | None) -> dict[str, nn.Modu
     return layers
 
 
-def constrained(model: nn.Module) -> dict[str, Constrained]:
-    """The constrained layers of a model by name, each once; there may be none.
+def stand_ins(model: nn.Module, kind: type[StandIn] = StandIn) -> dict[str, StandIn]:
+    """The layers of a model that stand in for plain ones, by name, each once; there may be none.
 
     Raises
     ------
@@ -60,7 +63,54 @@ def constrained(model: nn.Module) -> dict[str, Constrained]:
     """
     if not isinstance(model, nn.Module):
         raise TypeError(f"model is {type(model).__name__}: give a torch.nn.Module.")
-    return {name: module for name, module in model.named_modules() if isinstance(module, Constrained)}
+    return {name: module for name, module in model.named_modules() if isinstance(module, kind)}
+
+
+def merge(model: Model) -> Model:
+    """Turn each constrained or adapted layer into a plain one with the weight it learned.
+
+    The merged layers, weight and bias, can be trained again; what was frozen elsewhere stays frozen. On an error
+    the model is as it was.
+
+    Parameters
+    ----------
+    model
+        A constrained or adapted model, changed in place.
+
+    Returns
+    -------
+    torch.nn.Module
+        The same model.
+
+    Raises
+    ------
+    TypeError
+        If the model is not a module.
+    ValueError
+        If it has nothing to merge, or what a layer learned is not finite.
+    """
+    layers = stand_ins(model)
+    if not layers:
+        raise ValueError("model has no layer to merge: constrain or adapt it first.")
+    merged: dict[nn.Module, nn.Module] = {}
+    for name, layer in layers.items():
+        with about(name):
+            check_finite(*layer.parameters())  # first: the inverse of an infinite rotation is an innocent 0
+            merged[layer] = layer.plain()
+            check_finite(*merged[layer].parameters())
+    for plain in merged.values():
+        plain.requires_grad_(True)
+    replace(model, merged)
+    return model
+
+
+@contextmanager
+def about(name: str) -> Iterator[None]:
+    """Let an error tell which layer it is about."""
+    try:
+        yield
+    except (TypeError, ValueError) as error:
+        raise type(error)(f"layer {name!r}: {error}") from None
 
 
 def replace(model: nn.Module, replacements: Mapping[nn.Module, nn.Module]) -> None:
@@ -70,19 +120,20 @@ def replace(model: nn.Module, replacements: Mapping[nn.Module, nn.Module]) -> No
             model.set_submodule(name, replacements[module])
 
 
-def install(model: nn.Module, layers: Mapping[nn.Module, Constrained]) -> None:
-    """Put constrained layers in place of plain ones, and freeze every parameter that is not theirs."""
+def install(model: nn.Module, layers: Mapping[nn.Module, StandIn]) -> None:
+    """Put new layers in place of plain ones, and freeze every parameter that is not theirs."""
     replace(model, layers)
     trained = {id(parameter) for layer in layers.values() for parameter in layer.parameters()}
     for parameter in model.parameters():
         parameter.requires_grad_(id(parameter) in trained)
 
 
-def check_finite(weight: torch.Tensor) -> None:
-    """Raise ValueError if a weight holds NaN or infinity."""
-    bad = int((~torch.isfinite(weight)).sum())
-    if bad:
-        raise ValueError(f"{bad} of its {weight.numel()} weights are NaN or infinite.")
+def check_finite(*numbers: torch.Tensor) -> None:
+    """Raise ValueError if a tensor holds NaN or infinity."""
+    for tensor in numbers:
+        bad = int((~torch.isfinite(tensor)).sum())
+        if bad:
+            raise ValueError(f"{bad} of its {tensor.numel()} weights are NaN or infinite.")
 
 
 def _default(model: nn.Module) -> dict[str, nn.Module]:

@@ -24,6 +24,7 @@ from wonderland.demos.step_marks import (
 )
 from wonderland.demos.step_track import Track
 from wonderland.maths import subspace
+from wonderland.maths._check import MAX_SEED
 from wonderland.theme import palette
 
 if TYPE_CHECKING:
@@ -85,7 +86,7 @@ class OSFTStep(CutOff):
     samples = Whole(
         default=5, bounds=(1, 1024), label="Random inputs", doc="Inputs and targets to learn, each Gaussian."
     )
-    seed = Whole(default=0, bounds=(0, 2**32 - 1), label="Seed", doc="Of the weight, the inputs and the targets.")
+    seed = Whole(default=0, bounds=(0, MAX_SEED), label="Seed", doc="Of the weight, the inputs and the targets.")
     steps = Whole(default=0, bounds=(0, MOST), step=1, label="Steps taken", doc="The counter; it can be turned back.")
 
     title = "The lantern"

@@ -16,6 +16,7 @@ from wonderland.demos.cutoff import CutOff
 from wonderland.demos.parameters import Whole
 from wonderland.demos.spectra import NOISE, SHAPES, SMALL_LOSS, TOY, Source, SVDMeasure, layer, measure_cut, toy
 from wonderland.maths import subspace
+from wonderland.maths._check import MAX_SEED
 from wonderland.theme import palette
 
 # Heat maps travel as whole levels, one byte a cell; full color is three root mean squares of W.
@@ -24,7 +25,6 @@ LEVELS, FULL_COLOR = 127, 3.0
 LABELLED = 10
 # The claim holds while the cut costs SMALL_LOSS at most, and in part while it costs this at most.
 LARGE_LOSS = 0.05
-MAX_SEED = 2**32 - 1
 
 
 def _spoken(name: str) -> str:

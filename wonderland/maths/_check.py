@@ -16,6 +16,8 @@ from numpy.typing import ArrayLike
 LARGEST = 1e60
 # A dense float64 matrix of this order fills 128 MiB.
 MAX_ORDER = 4096
+# The largest seed of NumPy's legacy generators and of many a library: one range for every seed.
+MAX_SEED = 2**32 - 1
 
 
 def shown(value: object) -> str:
