@@ -57,6 +57,14 @@ def test_the_numbers_are_those_of_the_race(config, tmp_path, capsys):
     assert lines[1].split()[:2] == ["small", f"{50 * sum(ends):.1f}"]
 
 
+def test_one_seed_has_no_spread(capsys):
+    main(["race", "--methods", "full", "--seeds", "5", "--steps", "2"])
+    head, line = capsys.readouterr().out.splitlines()
+    assert head.split() == ["upright", "rotated"]
+    ends = list(race(RaceSettings(methods=("full",), seeds=(5,), steps=2)))[-1].accuracy
+    assert line.split() == ["full", *(f"{100 * accuracy:.1f}" for accuracy in ends)]
+
+
 def test_flags_go_before_the_file(config, tmp_path):
     out = tmp_path / "race.json"
     flags = ["--steps", "2", "--methods", "full", "lora:rank=2,lr=1e-3,name=a b", "--keep", "0.3", "--tasks"]

@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
+from wonderland.backend.calibration import linear_cka
 from wonderland.backend.keeping import kept_rank, rank
 from wonderland.backend.osft import activations, adaptive_keep, constrain, leak
 
@@ -232,6 +233,57 @@ def test_images_are_compared_by_their_channels():
     assert found["0"] == pytest.approx(max(0.1, 0.1 + 2 * cosines[0] / sum(cosines) * 0.2), rel=1e-4)
 
 
+def gram_cosine(X, Y):
+    """Linear CKA by its definition over samples: the cosine of the centered N×N Gram matrices."""
+    K, L = ((M - M.mean(0)) @ (M - M.mean(0)).T for M in (X, Y))
+    return float((K * L).sum() / (K.norm() * L.norm()))
+
+
+def test_layers_of_any_size_are_compared_by_their_gram_matrices():
+    model = nn.Sequential(nn.Linear(6, 9), nn.ReLU(), nn.Linear(9, 4), nn.Flatten(), nn.Linear(4, 4)).double()
+    turn = torch.linalg.qr(torch.randn(4, 4, dtype=torch.float64)).Q
+    model[4].weight.data = 3 * turn  # turned and scaled, inputs are as alike as they were
+    X = [inputs(30, 6), inputs(20, 6)]
+    found = linear_cka(model, X)
+    with torch.no_grad():
+        x = torch.cat(X)
+        for name, layer in model.named_children():
+            y = layer(x)
+            if name in found:
+                assert found[name] == pytest.approx(gram_cosine(x, y), rel=1e-9)
+            x = y
+    assert list(found) == ["0", "2", "4"]
+    assert found["4"] == pytest.approx(1)
+    mean = sum(found.values()) / 3
+    kept = adaptive_keep(model, X, mrr=0.1, trr=0.6, similarity="cka")
+    assert kept == pytest.approx({name: 0.1 + each / mean * 0.5 for name, each in found.items()})
+    assert len(constrain(model, kept)) == 5
+
+
+def test_places_of_images_are_compared():
+    model = nn.Sequential(nn.Conv2d(4, 6, 3, padding=1, groups=2), nn.Conv2d(6, 3, 1, stride=2)).double()
+    x = torch.randn(3, 4, 5, 5, dtype=torch.float64)
+    with torch.no_grad():
+        y = model[0](x)
+        patches = nn.functional.unfold(x, 3, padding=1).mT.reshape(75, 36)
+        first = gram_cosine(patches, y.permute(0, 2, 3, 1).reshape(75, 6))
+        z = model[1](y).permute(0, 2, 3, 1).reshape(27, 3)
+        second = gram_cosine(y[:, :, ::2, ::2].permute(0, 2, 3, 1).reshape(27, 6), z)
+    assert linear_cka(model, [x]) == pytest.approx({"0": first, "1": second}, rel=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("batch", "message"),
+    [
+        (torch.full((3, 6), 2.0).double(), "all the same"),
+        (torch.full((3, 6), math.nan).double(), "NaN or infinite"),
+    ],
+)
+def test_what_cannot_be_compared_is_refused(batch, message):
+    with pytest.raises(ValueError, match=message):
+        linear_cka(nn.Sequential(nn.Linear(6, 4)).double(), [batch])
+
+
 def negative():
     model = nn.Sequential(nn.Linear(8, 8)).double()
     model[0].weight.data = -torch.eye(8).double()
@@ -247,10 +299,11 @@ def negative():
         (None, {"mrr": -0.1}, ValueError, "mrr = -0.1 is outside 0…1"),
         (None, {"mrr": 0.9}, ValueError, "trr = 0.8 is outside 0.9…1"),
         (None, {"trr": 1.1}, ValueError, "trr = 1.1 is outside 0.1…1"),
+        (None, {"similarity": "taste"}, ValueError, "similarity = 'taste' is unknown"),
         (None, {"trr": "much"}, TypeError, "trr = 'much' is not a number"),
         (lambda: constrain(negative()), {}, ValueError, "constrained or adapted already"),
     ],
-    ids=range(8),
+    ids=range(9),
 )
 def test_what_has_no_importance_is_refused(model, make, arguments, error, message):
     model = make() if make else model

@@ -5,22 +5,25 @@ import peft
 import pytest
 import torch
 
+from wonderland.backend.constraints import _leading
 from wonderland.backend.measuring import energy
 from wonderland.backend.method import Past
 from wonderland.backend.methods import METHODS, Full
 from wonderland.backend.network import BATCH, WIDTHS, lesson, pretrained
 from wonderland.backend.race import Entrant, RaceSettings, race
 from wonderland.backend.stack import inputs, losses, scores, stacked
+from wonderland.backend.tasks import task
 from wonderland.maths.energy import hyperspherical_energy
 from wonderland.maths.orthogonal import cayley
 from wonderland.maths.subspace import leak, split
 
 SIZES = list(zip(WIDTHS[1:], WIDTHS[:-1], strict=True))
 SEEDS = (0, 1)
+pytestmark = pytest.mark.usefixtures("double")
 
 
 @pytest.fixture(scope="module")
-def past():
+def past(double):
     first = lesson("upright")
     stack = pretrained(first, SEEDS)
     return Past(stack, SEEDS).after(stack, first)
@@ -243,3 +246,18 @@ def test_a_method_of_ones_own_races(monkeypatch):
     ends = {p.method: p for p in points if p.step == 60}
     assert ends["biases"].drift == (0, 0, 0)
     assert ends["biases"].accuracy[1] > ends["frozen"].accuracy[1] + 0.05
+
+
+def test_rounding_decides_no_direction_of_an_activation_basis():
+    """A moment that differs in its last digit, as another machine or another order of the images makes it."""
+    seen = torch.tensor(task("upright").learnable.x)
+    moment = seen.T @ seen / len(seen)
+    k = 32
+    basis = _leading(moment[None], k)
+    torch.testing.assert_close(basis.mT @ basis, torch.eye(64, dtype=basis.dtype)[None])
+    top = torch.linalg.eigh(moment).eigenvectors[:, -k:]
+    torch.testing.assert_close(basis[0, :, :k] @ basis[0, :, :k].T, top @ top.T)
+    for seed in range(5):
+        noise = torch.randn(64, 64, dtype=basis.dtype, generator=torch.Generator().manual_seed(seed))
+        other = _leading((moment + 1e-17 * (noise + noise.T))[None], k)
+        torch.testing.assert_close(other, basis, rtol=0, atol=1e-9)

@@ -443,6 +443,7 @@ EYE = torch.eye(12, dtype=torch.float64)
         (None, {"method": "fast"}, ValueError, "method = 'fast' is unknown: give one of auto, core, dense"),
         (None, {"method": None}, TypeError, "method = None is not text"),
         (None, {"train_bias": 1}, TypeError, "train_bias = 1 is not a switch"),
+        (None, {"fold": 1}, TypeError, "fold = 1 is not a switch"),
         (None, {"progress": 1}, TypeError, "progress = 1 is not True, False or a function"),
         (None, {"basis": "weights"}, ValueError, "basis = 'weights' is unknown"),
         (None, {"basis": {}}, ValueError, "targets is empty"),

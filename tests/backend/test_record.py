@@ -6,7 +6,7 @@ import pytest
 
 from wonderland.backend import record as module
 from wonderland.backend.race import Entrant, RaceSettings, race
-from wonderland.demos import races
+from wonderland.demos.race import record as race_record
 
 SHORT = RaceSettings(methods=("full", "osft"), seeds=(1, 0), steps=4, every=2)
 
@@ -23,10 +23,10 @@ def test_every_curve_is_the_race_itself(made):
     for point in race(SHORT):
         curve = next(c for c in made["curves"] if (c["method"], c["seed"]) == (point.method, point.seed))
         at = list(zip(curve["task"], curve["step"], strict=True)).index((point.task, point.step))
-        assert curve["loss"][at] == pytest.approx(point.loss, rel=1e-3)
+        assert curve["loss"][at] == pytest.approx(point.loss, rel=6e-3)
         for name in ("accuracy", *module.LAYERED):
             held = [column[at] for column in curve[name]]
-            np.testing.assert_allclose(held, getattr(point, name), rtol=1e-3)
+            np.testing.assert_allclose(held, getattr(point, name), rtol=6e-3)
 
 
 def test_the_settings_say_which_rates_were_used(made):
@@ -36,15 +36,14 @@ def test_the_settings_say_which_rates_were_used(made):
 
 
 def test_what_is_written_is_what_the_page_reads(tmp_path, monkeypatch, capsys):
-    settings = replace(RaceSettings(), steps=2)
-    monkeypatch.setattr(module, "RaceSettings", lambda seeds: replace(settings, seeds=seeds[:1]))
+    monkeypatch.setattr(module, "RECORDED", replace(module.RECORDED, steps=2, every=1, seeds=(0,)))
     out = tmp_path / "race.json"
     module.main(["--out", str(out)])
     assert f"{out}: {out.stat().st_size:,} bytes" in capsys.readouterr().out
-    read = races.read(out)
-    assert (read.steps, read.seeds, read.state) == (2, (0,), "done")
-    assert len(out.read_text().splitlines()) == 4 + 1 + 5 + 2  # a line for each part and curve
-    assert json.loads(out.read_text())["settings"]["tasks"] == ["upright", "rotated"]
+    read = race_record.read(out)
+    assert (read.setting.steps, read.seeds, read.state, read.reached) == (2, (0,), "done", 4)
+    assert len(out.read_text().splitlines()) == 4 + 1 + 13 + 2  # a line for each part and curve
+    assert json.loads(out.read_text())["settings"]["tasks"] == ["upright", "rotated", "permuted"]
 
 
 def test_a_race_that_diverges_is_no_record():

@@ -14,11 +14,11 @@ from torch.nn.functional import cosine_similarity, pad, unfold
 from wonderland.backend.constrained import double
 from wonderland.backend.keeping import Keep, named_by, per_layer, rank
 from wonderland.backend.plain import weight_matrix, working
+from wonderland.backend.plan import LEAST, MEAN, retained
 from wonderland.backend.targets import chosen
-from wonderland.maths._check import number
+from wonderland.maths._check import choice, number
 
-# The nearest that a rule's fraction comes to 0 and 1: one direction kept, one left free.
-NEAREST = 1e-6
+SIMILARITIES = ("cosine", "cka")
 
 Batches = Iterable[torch.Tensor | tuple | Mapping[str, torch.Tensor]]
 
@@ -74,7 +74,12 @@ def activations(
 
 
 def adaptive_keep(
-    model: nn.Module, batches: Batches, mrr: float = 0.1, trr: float = 0.8, targets: Iterable[str] | None = None
+    model: nn.Module,
+    batches: Batches,
+    mrr: float = LEAST,
+    trr: float = MEAN,
+    targets: Iterable[str] | None = None,
+    similarity: str = "cosine",
 ) -> dict[str, float]:
     """What fraction of each layer to keep, by how little the layer changes its input.
 
@@ -84,12 +89,17 @@ def adaptive_keep(
     not (in a transformer, its block). Of images (four dimensions) the cosine is over channels, else over the
     last dimension.
 
+    Where there is no such module either, :func:`linear_cka` can stand in for the cosine, for every layer. That is an
+    extension of the paper's rule.
+
     Parameters
     ----------
     model, batches, targets
         As for :func:`activations`.
     mrr, trr
         Least and mean fraction to retain, 0 ≤ mrr ≤ trr ≤ 1.
+    similarity
+        "cosine", or "cka".
 
     Returns
     -------
@@ -99,11 +109,72 @@ def adaptive_keep(
     Raises
     ------
     TypeError, ValueError
-        As :func:`wonderland.backend.targets.chosen`; if mrr or trr is outside its range, a layer has no such
-        module around it, or the mean cosine is not above 0, where importance has no meaning.
+        As :func:`wonderland.backend.targets.chosen`; if mrr or trr is outside its range, the similarity is unknown, a
+        layer has no such module around it, or the mean cosine is not above 0, where importance has no meaning.
     """
     mrr = number(mrr, "mrr", 0, 1, "it is the least fraction to retain")
     trr = number(trr, "trr", mrr, 1, "it is the mean fraction to retain, from mrr to 1")
+    measured = {"cosine": _cosines, "cka": linear_cka}[choice(similarity, "similarity", SIMILARITIES)]
+    return retained(measured(model, batches, targets), mrr, trr)
+
+
+def linear_cka(model: nn.Module, batches: Batches, targets: Iterable[str] | None = None) -> dict[str, float]:
+    """How alike a layer's inputs and outputs are, whatever their sizes.
+
+    The cosine of two Gram matrices, those of all inputs and of all outputs, centered: it compares how alike any two
+    inputs are before the layer and after it (linear CKA; S. Kornblith et al., arXiv 1905.00414),
+    ‖Y᾽ᵀX᾽‖² / (‖X᾽ᵀX᾽‖·‖Y᾽ᵀY᾽‖) with the inputs X (N×n) and outputs Y (N×m) less their means. Of a convolution a sample
+    is a place: the patch around it, and what comes out there. Added up in float64, (n + m)² numbers for each layer.
+
+    Parameters
+    ----------
+    model, batches, targets
+        As for :func:`activations`.
+
+    Returns
+    -------
+    dict of str to float
+        By layer, 0 to 1; 1 for a layer that turns and scales alone.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As :func:`wonderland.backend.targets.chosen`; if no batch reached a layer, it saw NaN or infinity, or its
+        inputs or its outputs are all the same.
+    """
+    layers = chosen(model, targets)
+    moments: dict[str, torch.Tensor] = {}
+    sums: dict[str, torch.Tensor] = {}
+    seen = dict.fromkeys(layers, 0)
+
+    def record(name: str, layer: nn.Module, args: tuple, output: torch.Tensor) -> None:
+        y = output.movedim(-3, -1) if isinstance(layer, nn.Conv2d) else output
+        y = double(y.reshape(-1, y.shape[-1]))
+        both = torch.cat([double(_inputs(layer, args[0])).reshape(len(y), -1), y], dim=1)
+        moments[name] = moments.get(name, 0) + both.mT @ both
+        sums[name] = sums.get(name, 0) + both.sum(0)
+        seen[name] += len(both)
+
+    _run(model, batches, layers, record)
+    found = {}
+    for name, layer in layers.items():
+        if not seen[name]:
+            raise ValueError(f"layer {name!r} saw no input: no batch reached it. Leave it out of targets.")
+        spread = moments[name] - torch.outer(sums[name], sums[name]) / seen[name]
+        if not torch.isfinite(spread).all():
+            raise ValueError(f"layer {name!r} saw inputs or gave outputs that are NaN or infinite.")
+        n = len(spread) - len(weight_matrix(layer))
+        sizes = spread[:n, :n].norm() * spread[n:, n:].norm()
+        rounding = len(spread) * torch.finfo(spread.dtype).eps * moments[name].diagonal()
+        varied = spread.diagonal() > rounding
+        if not (varied[:n].any() and varied[n:].any()):
+            raise ValueError(f"layer {name!r}: its inputs, or its outputs, are all the same: give more samples.")
+        found[name] = float(spread[n:, :n].square().sum() / sizes)
+    return found
+
+
+def _cosines(model: nn.Module, batches: Batches, targets: Iterable[str] | None) -> dict[str, float]:
+    """The mean cosine of input and output of each layer, or of the innermost module around it that has one."""
     layers = chosen(model, targets)
     modules = dict(model.named_modules())
     around = {name: [outer for outer in _around(name) if outer in modules] for name in layers}
@@ -128,11 +199,7 @@ def adaptive_keep(
     for name, outer in around.items():
         total, count = next(cosines[each] for each in outer if each in cosines)
         means[name] = total / count
-    mean = sum(means.values()) / len(means)
-    if not mean > 0:
-        raise ValueError(f"the mean cosine of inputs and outputs is {mean:g}: importance needs one above 0.")
-    ratios = {name: max(mrr, mrr + cosine / mean * (trr - mrr)) for name, cosine in means.items()}
-    return {name: min(max(ratio, NEAREST), 1 - NEAREST) for name, ratio in ratios.items()}
+    return means
 
 
 def _input_rank(name: str, layer: nn.Module, keep: float) -> int:

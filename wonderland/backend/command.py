@@ -69,7 +69,7 @@ def run(options: Namespace) -> int:
     if options.methods:
         table["methods"] = [entrant(text) for text in options.methods]
     for path in filter(None, (options.csv, options.json, options.picture)):
-        _check_writable(path)
+        check_writable(path)
     if options.picture and options.picture.suffix != ".svg":
         raise ValueError(f"picture = {options.picture} is no .svg file: that is the format it is drawn in.")
 
@@ -194,7 +194,8 @@ def _watched(stream: Iterator[RacePoint], settings: RaceSettings) -> Iterator[Ra
                 print(text, file=sys.stderr, flush=True)
 
 
-def _check_writable(path: Path) -> None:
+def check_writable(path: Path) -> None:
+    """Raise ValueError unless a file can be written there."""
     if path.is_dir() or not path.parent.is_dir():
         raise ValueError(f"{path} cannot be written: name a file in a folder that is there.")
     if not os.access(path if path.exists() else path.parent, os.W_OK):

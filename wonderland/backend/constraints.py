@@ -11,6 +11,8 @@ import torch
 from wonderland.backend.method import Method, Option
 
 BASES = ("weight", "random", "activations")
+# Entries of unit vectors that are zero but for rounding.
+ROUNDING = 1e-12
 
 
 class Basis(NamedTuple):
@@ -49,15 +51,16 @@ class Constrained(Method):
         """
         basis, ranks = self.settings["basis"], self.ranks()
         if basis == "weight":
-            return [Basis(*factors[::2], k) for factors, k in zip(self.past.factors, ranks, strict=True)]
-        if basis == "random":
+            made = [(U, V) for U, _, V in self.past.factors]
+        elif basis == "random":
             generators = self.past.generators()
-            shapes = [W.shape[1:] for W in self.past.stack.weights]
-            return [
-                Basis(_random(m, generators, like=W), _random(n, generators, like=W), k)
-                for (m, n), k, W in zip(shapes, ranks, self.past.stack.weights, strict=True)
-            ]
-        return [Basis(None, _leading(moment, k), k) for moment, k in zip(self.past.moments, ranks, strict=True)]
+            made = [tuple(_random(size, generators) for size in W.shape[1:]) for W in self.start.weights]
+        else:
+            made = [(None, _leading(moment, k)) for moment, k in zip(self.past.moments, ranks, strict=True)]
+        return [
+            Basis(U if U is None else U.to(W), V.to(W), k)
+            for (U, V), k, W in zip(made, ranks, self.start.weights, strict=True)
+        ]
 
 
 class Core(Constrained):
@@ -72,13 +75,13 @@ class Core(Constrained):
     def prepare(self) -> None:
         self.protected = self.bases()
         self.cores = []
-        for W, (U, V, k) in zip(self.past.stack.weights, self.protected, strict=True):
+        for W, (U, V, k) in zip(self.start.weights, self.protected, strict=True):
             rows = W.shape[1] if U is None else W.shape[1] - k
             self.cores.append(self.train(W.new_zeros(len(W), rows, V.shape[-1] - k)))
 
     def weights(self) -> tuple[torch.Tensor, ...]:
         made = []
-        for W, C, (U, V, k) in zip(self.past.stack.weights, self.cores, self.protected, strict=True):
+        for W, C, (U, V, k) in zip(self.start.weights, self.cores, self.protected, strict=True):
             V_perp = V[..., k:].mT
             made.append(torch.baddbmm(W, C, V_perp) if U is None else _plus(W, U[..., k:], C, V_perp))
         return tuple(made)
@@ -110,7 +113,7 @@ class Dense(Constrained):
 
     def prepare(self) -> None:
         self.protected = self.bases()
-        self.dense = [self.train(W) for W in self.past.stack.weights]
+        self.dense = [self.train(W) for W in self.start.weights]
 
     def weights(self) -> tuple[torch.Tensor, ...]:
         return tuple(self.dense)
@@ -122,7 +125,7 @@ class Dense(Constrained):
 
     def after_step(self) -> None:
         with torch.no_grad():
-            for W, old, basis in zip(self.dense, self.past.stack.weights, self.protected, strict=True):
+            for W, old, basis in zip(self.dense, self.start.weights, self.protected, strict=True):
                 W.copy_(old + self.project(W - old, basis))
 
     def project(self, update: torch.Tensor, basis: Basis) -> torch.Tensor:
@@ -152,9 +155,9 @@ class ProjectedGradient(Dense):
         """Leave the step as the optimizer made it."""
 
 
-def _random(size: int, generators: list[torch.Generator], like: torch.Tensor) -> torch.Tensor:
-    """Random orthonormal bases, S×size×size."""
-    drawn = [torch.randn(size, size, generator=generator, dtype=like.dtype) for generator in generators]
+def _random(size: int, generators: list[torch.Generator]) -> torch.Tensor:
+    """Random orthonormal bases, S×size×size, float64."""
+    drawn = [torch.randn(size, size, generator=generator, dtype=torch.float64) for generator in generators]
     return torch.linalg.qr(torch.stack(drawn)).Q
 
 
@@ -162,10 +165,13 @@ def _leading(moment: torch.Tensor, k: int) -> torch.Tensor:
     """Orthonormal bases, S×n×n, whose first k columns span the k leading eigenvectors of S moments n×n.
 
     The rest completes them by reflections. Eigenvectors would not do: inputs that are always zero leave a space in
-    which rounding alone decides them, and Adam works entry by entry, so that their choice is felt.
+    which rounding alone decides them, and Adam works entry by entry, so that their choice is felt. Nor may rounding
+    decide a reflection: where an input is always zero, its sign would be that of the eigenvector, which is anyone's.
     """
     # eigh sorts its eigenvalues ascending
-    return torch.linalg.qr(torch.linalg.eigh(moment).eigenvectors.flip(-1)[..., :k], mode="complete").Q
+    V = torch.linalg.eigh(moment).eigenvectors.flip(-1)[..., :k]
+    V = V * V.gather(-2, V.abs().argmax(dim=-2, keepdim=True)).sign()
+    return torch.linalg.qr(V.where(V.abs() > ROUNDING, 0.0), mode="complete").Q
 
 
 def _plus(W: torch.Tensor, U: torch.Tensor, C: torch.Tensor, Vt: torch.Tensor) -> torch.Tensor:

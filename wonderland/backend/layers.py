@@ -18,6 +18,7 @@ from torch.nn.functional import linear
 from torch.optim.optimizer import register_optimizer_step_post_hook
 
 from wonderland.backend.constrained import Bases, Constrained, double, is_sharded, sharded_like, whole
+from wonderland.backend.folding import Folded, folds
 from wonderland.backend.plain import working
 from wonderland.backend.reflectors import columns, complement, reflectors
 
@@ -31,9 +32,17 @@ class Held(Constrained):
 
     A vector costs mn + nq + pq + mp multiplications (p = m−k_u, q = n−k_v); there are mn + mp + nq numbers
     beside C, so that training with AdamW takes less memory than training W, 4mn, from k = 0.35 n on.
+
+    Attributes
+    ----------
+    fold : bool
+        Whether a pass of many vectors goes through W′ itself, put together once a pass, which then takes mn
+        numbers until its gradient has been computed; see ``wonderland.backend.folding``. Not below float32 and
+        not under autocast, where W′ would round C.
     """
 
     form = "held"
+    fold = False
 
     def _hold(self, W: torch.Tensor, bases: Bases) -> None:
         U, V = (complement(basis).to(W.dtype) for basis in bases)
@@ -52,8 +61,14 @@ class Held(Constrained):
         return torch.addmm(P, U, C @ V.mT) if C.shape[0] < C.shape[1] else torch.addmm(P, U @ C, V.mT)
 
     def _apply_weight(self, x: torch.Tensor) -> torch.Tensor:
+        if self.fold and self._exact(x) and folds(len(x), self.m, self.n, *self.C.shape):
+            W = self._matrix(x.device, None).detach()
+            return Folded.apply(x, self.C, self.bias, W, self.U_perp, self.V_perp)
         y = linear(x, self.P, self.bias)
         return torch.addmm(y, linear(x @ self.V_perp, self.C), self.U_perp.mT)
+
+    def _exact(self, x: torch.Tensor) -> bool:
+        return x.dtype == working(x.dtype) and not torch.is_autocast_enabled(x.device.type)
 
     def bases(self) -> Bases:
         """Bases of what U⊥ and V⊥ leave over."""

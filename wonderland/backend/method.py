@@ -10,6 +10,7 @@ from typing import ClassVar, NamedTuple
 
 import torch
 
+from wonderland.backend import network
 from wonderland.backend.network import Lesson
 from wonderland.backend.osft import kept_rank
 from wonderland.backend.stack import Batch, Stack, inputs
@@ -70,7 +71,7 @@ class Past:
     Parameters
     ----------
     stack
-        The S networks at the start of the task, not to be written to.
+        The S networks at the start of the task, float64, not to be written to.
     seeds
         Of the networks, S of them.
     lessons
@@ -93,8 +94,8 @@ class Past:
 
     def after(self, stack: Stack, lesson: Lesson) -> "Past":
         """The past of the next task: the networks have become ``stack`` by learning ``lesson``."""
-        with torch.no_grad():
-            new = [x @ x.mT / len(lesson.y) for x in inputs(stack, lesson.x)]
+        stack = stack.to(torch.float64)
+        new = [x @ x.mT / len(lesson.y) for x in inputs(stack, lesson.x.double())]
         count = len(self.lessons)
         if count:
             new = [(count * old + now) / (count + 1) for old, now in zip(self.moments, new, strict=True)]
@@ -126,9 +127,13 @@ class Method:
         The values of ``options``.
     keep
         Fraction of each weight's directions to protect, strictly between 0 and 1, if the method protects.
+    dtype
+        What it trains in; float32 by default.
 
     Attributes
     ----------
+    start : Stack
+        The networks at the start of the task, in ``dtype``.
     trained : list of torch.Tensor
         What the optimizer moves; each holds the S networks' parts along its first dimension.
     """
@@ -139,8 +144,9 @@ class Method:
     """Learning rates by optimizer, for a method whose rates are not among the tuned ones."""
     options: ClassVar[Mapping[str, Option]] = {}
 
-    def __init__(self, past: Past, settings: Mapping[str, float | str], keep: float):
+    def __init__(self, past: Past, settings: Mapping[str, float | str], keep: float, dtype: torch.dtype | None = None):
         self.past = past
+        self.start = past.stack.to(dtype or network.DTYPE)
         self.settings = settings
         self.keep = keep
         self.trained: list[torch.Tensor] = []
@@ -151,11 +157,11 @@ class Method:
 
     def weights(self) -> tuple[torch.Tensor, ...]:
         """The weights that act now, S×m×n each; differentiable in what is trained."""
-        return self.past.stack.weights
+        return self.start.weights
 
     def biases(self) -> tuple[torch.Tensor, ...]:
         """The biases that act now, S×m each."""
-        return self.past.stack.biases
+        return self.start.biases
 
     def penalty(self) -> torch.Tensor | None:
         """What is added to each network's loss, S; None for nothing."""
@@ -183,3 +189,14 @@ class Method:
     def stack(self) -> Stack:
         """The networks as they act now."""
         return Stack(tuple(self.weights()), tuple(self.biases()))
+
+    @torch.no_grad()
+    def exact(self) -> Stack:
+        """The networks as they act now, put together in float64: what is trained is rounded, what is kept is not."""
+        for exact, own in zip(self._twin.trained, self.trained, strict=True):
+            exact.copy_(own)
+        return self._twin.stack().detached()
+
+    @cached_property
+    def _twin(self) -> "Method":
+        return type(self)(self.past, self.settings, self.keep, torch.float64)

@@ -18,8 +18,8 @@ class Full(Method):
     label = "full"
 
     def prepare(self) -> None:
-        self.W = [self.train(W) for W in self.past.stack.weights]
-        self.b = [self.train(b) for b in self.past.stack.biases]
+        self.W = [self.train(W) for W in self.start.weights]
+        self.b = [self.train(b) for b in self.start.biases]
 
     def weights(self) -> tuple[torch.Tensor, ...]:
         return tuple(self.W)
@@ -35,7 +35,7 @@ class L2SP(Full):
     options = {"strength": Option(0.01, 0.0, 1e6, doc="it weighs the distance from the start")}
 
     def penalty(self) -> torch.Tensor:
-        start = (*self.past.stack.weights, *self.past.stack.biases)
+        start = (*self.start.weights, *self.start.biases)
         squares = [(now - old).square().flatten(1).sum(dim=1) for now, old in zip(self.trained, start, strict=True)]
         return self.settings["strength"] / 2 * sum(squares)
 
@@ -49,15 +49,16 @@ class LoRA(Method):
     def prepare(self) -> None:
         generators = self.past.generators()
         self.factors = []
-        for W in self.past.stack.weights:
+        for W in self.start.weights:
             m, n = W.shape[1:]
             rank = self.settings["rank"]
-            A = torch.stack([torch.empty(rank, n, dtype=W.dtype).uniform_(-1, 1, generator=g) for g in generators])
+            drawn = [torch.empty(rank, n, dtype=torch.float64).uniform_(-1, 1, generator=each) for each in generators]
+            A = torch.stack(drawn).to(W)
             # The bound of torch's own linear layers, which the paper's code takes too.
             self.factors.append((self.train(W.new_zeros(len(W), m, rank)), self.train(A / n**0.5)))
 
     def weights(self) -> tuple[torch.Tensor, ...]:
-        return tuple(torch.baddbmm(W, B, A) for W, (B, A) in zip(self.past.stack.weights, self.factors, strict=True))
+        return tuple(torch.baddbmm(W, B, A) for W, (B, A) in zip(self.start.weights, self.factors, strict=True))
 
 
 class OFT(Method):
@@ -71,7 +72,7 @@ class OFT(Method):
     options = {"block": Option(32, 2, 64, doc="the first layer has 64 inputs to rotate")}
 
     def prepare(self) -> None:
-        weights = self.past.stack.weights
+        weights = self.start.weights
         # As in peft, a block that does not divide the inputs gives way to the nearest divisor.
         inputs = math.gcd(*(W.shape[2] for W in weights))
         self.block = counting.oft_block(inputs, self.settings["block"])

@@ -28,8 +28,12 @@ def written(head: Mapping[str, object], name: str, rows: object) -> str:
     """JSON with a line for each entry of ``head`` and each of ``rows``, a list or a table, which is called ``name``."""
     lines = [f"  {json.dumps(key)}: {json.dumps(value)}" for key, value in head.items()]
     if isinstance(rows, Mapping):
-        body = [f"    {json.dumps(key)}: {json.dumps(value)}" for key, value in rows.items()]
+        body = [f"    {json.dumps(key)}: {_compact(value)}" for key, value in rows.items()]
         lines.append(f"  {json.dumps(name)}: {{\n" + ",\n".join(body) + "\n  }")
     else:
-        lines.append(f"  {json.dumps(name)}: [\n" + ",\n".join(f"    {json.dumps(row)}" for row in rows) + "\n  ]")
+        lines.append(f"  {json.dumps(name)}: [\n" + ",\n".join(f"    {_compact(row)}" for row in rows) + "\n  ]")
     return "{\n" + ",\n".join(lines) + "\n}\n"
+
+
+def _compact(row: object) -> str:
+    return json.dumps(row, separators=(",", ":"))

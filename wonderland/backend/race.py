@@ -4,11 +4,11 @@ Everything a picture of it needs comes as one stream of :class:`RacePoint`.
 """
 
 import math
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-from dataclasses import dataclass
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future
 from functools import partial
+from itertools import pairwise
 
 import torch
 
@@ -27,9 +27,11 @@ from wonderland.backend.network import (
     untrained,
 )
 from wonderland.backend.osft import kept_rank
+from wonderland.backend.points import RacePoint
 from wonderland.backend.settings import Entrant, RaceSettings, from_table
 from wonderland.backend.stack import Batch, losses
 from wonderland.backend.tasks import TASKS
+from wonderland.backend.turns import Turn, at_once, in_turn, turns
 from wonderland.maths._check import integer
 
 __all__ = [
@@ -40,56 +42,7 @@ __all__ = [
 # A loss this high (nats) comes of weights that have run away; the worst network that still learns stays far below.
 DIVERGED = 1e6
 MOMENTUM = 0.9
-# Steps that one method takes before the next has its turn, at most: the images of so many are held at once.
-TURN = 20
 MAX_WORKERS = 64
-
-
-@dataclass(frozen=True)
-class RacePoint:
-    """Where one network of one method stands after so many steps.
-
-    What is measured of the weights W is measured layer by layer, against those at the start of the task that
-    is being learned, ΔW = W − W₀; biases are not counted.
-
-    Parameters
-    ----------
-    method, seed
-        Whose point it is: an entrant's name, and its network.
-    task
-        Which task of the course is being learned, counted from 0. 0 stands for the network before it has
-        learned anything, once, at step 0; 1 at step 0 for the one that has learned the first task.
-    step
-        Steps taken on that task.
-    accuracy
-        On the images of each task of the course, 0 to 1.
-    loss
-        Mean cross-entropy on the images of the task being learned, in nats.
-    leak
-        ‖ΔW V_h‖ (Frobenius), V_h the ``keep`` leading right singular directions of W₀: change of the outputs
-        for these inputs.
-    drift
-        ‖ΔW‖ (Frobenius).
-    shift
-        Root mean square of ‖ΔW x‖ over the inputs x that the layer had from the old tasks: what they feel of
-        the change.
-    energy
-        Hyperspherical energy of the neurons, rows of W, divided by that of W₀'s.
-    diverged
-        True for the last point of a curve whose loss is NaN or above 10⁶ nats; all its measures are NaN.
-    """
-
-    method: str
-    seed: int
-    task: int
-    step: int
-    accuracy: tuple[float, ...]
-    loss: float
-    leak: tuple[float, ...]
-    drift: tuple[float, ...]
-    shift: tuple[float, ...]
-    energy: tuple[float, ...]
-    diverged: bool = False
 
 
 def race(settings: RaceSettings | None = None, workers: int = 1) -> Iterator[RacePoint]:
@@ -126,23 +79,19 @@ def _raced(settings: RaceSettings, workers: int) -> Iterator[RacePoint]:
     lessons = [lesson(name, settings.scenario, settings.judged_on) for name in settings.tasks]
     exam = Exam(lessons)
     yield from _before(settings, exam)
-    past = Past(untrained(settings.seeds), settings.seeds).after(pretrained(lessons[0], settings.seeds), lessons[0])
-    runners = [_Runner(entrant, past, exam, settings) for entrant in settings.methods]
     generators = [torch.Generator().manual_seed(seed) for seed in settings.seeds]
-    with _at_once(workers) as each:
-        for task, learned in enumerate(lessons[1:], 1):
-            for runner in runners:
-                runner.begin(task)
-                yield from runner.points(0)
-            step = 0
-            while step < settings.steps:
-                due = min(step - step % settings.every + settings.every, settings.steps)
-                turn = [learned.batch(generators) for _ in range(min(TURN, due - step))]
-                for points in each(partial(_turn, turn=turn, step=step, due=due), runners):
-                    yield from points
-                step += len(turn)
-            for runner in runners:
-                runner.end(learned)
+    start = pretrained(lessons[0], settings.seeds)
+    with at_once(workers) as pool:
+        side_by_side = pool.map if pool else map
+        past = Past(untrained(settings.seeds), settings.seeds).after(start, lessons[0])
+        runners = [_Runner(entrant, past, exam, settings) for entrant in settings.methods]
+        for task, (known, learned) in enumerate(pairwise(lessons), 1):
+            if task > 1:
+                list(side_by_side(partial(_Runner.end, learned=known), runners))
+            for points in side_by_side(partial(_Runner.begin, task=task), runners):
+                yield from points
+            for points in in_turn(pool, runners, turns(learned, generators, settings.steps, settings.every)):
+                yield from points
 
 
 class _Runner:
@@ -150,21 +99,35 @@ class _Runner:
 
     def __init__(self, entrant: Entrant, past: Past, exam: Exam, settings: RaceSettings):
         self._entrant, self._past, self._exam, self._settings = entrant, past, exam, settings
+        self.seconds = 0.0  # that its last turn took
 
-    def begin(self, task: int) -> None:
+    def begin(self, task: int) -> list[RacePoint]:
+        """Prepare a task; give the points before its first step."""
         keep = self._settings.keep
         self._task = task
         self._running = [True] * len(self._past.seeds)
         # Where the others' seats are among all the seeds, should a network have diverged in a task before.
         self._seats = [self._settings.seeds.index(seed) for seed in self._past.seeds]
         if not self._seats:
-            return
+            return []
         self._ruler = Ruler(self._past, [kept_rank(*W.shape[1:], keep) for W in self._past.stack.weights])
         entrant = self._entrant
         self._method = METHODS[entrant.method](
             self._past, entrant.settings, keep if entrant.keep is None else entrant.keep
         )
         self._optimizer = optimizer(self._method.trained, self._settings, self._settings.rate(entrant))
+        return self.points(0)
+
+    def turn(self, turn: Turn, before: Future | None = None) -> list[RacePoint]:
+        """Take a turn, after the one before it; give the points reached."""
+        if before:
+            before.result()
+        begun = time.thread_time()
+        points = self.train(turn.batches, turn.step)
+        if turn.step + len(turn.batches) == turn.due:
+            points += self.points(turn.due)
+        self.seconds = time.thread_time() - begun
+        return points
 
     def train(self, batches: Sequence[Batch], step: int) -> list[RacePoint]:
         """Take a step for each batch; give the points of networks that diverge."""
@@ -193,7 +156,7 @@ class _Runner:
         taken = self._exam.taken(stack, self._task)
         made = self._lost(taken[1], step)
         if any(self._running):
-            measures = self._ruler.against(stack.weights)
+            measures = self._ruler.against(self._method.exact().weights)
             points = _points(self._entrant.name, self._past.seeds, self._task, step, taken, measures)
             made += [point for point, running in zip(points, self._running, strict=True) if running]
         return made
@@ -202,7 +165,7 @@ class _Runner:
         """Take the networks that have not diverged on to the next task."""
         seats = [seat for seat, running in enumerate(self._running) if running]
         if seats:
-            self._past = self._past.chosen(seats).after(self._method.stack().detached().chosen(seats), learned)
+            self._past = self._past.chosen(seats).after(self._method.exact().chosen(seats), learned)
         else:
             self._past = Past(self._past.stack, ())
 
@@ -234,24 +197,6 @@ class _Runner:
         )
 
 
-def _turn(runner: _Runner, turn: Sequence[Batch], step: int, due: int) -> list[RacePoint]:
-    """Let a method take its steps; give the points it has reached."""
-    points = runner.train(turn, step)
-    return points + runner.points(due) if step + len(turn) == due else points
-
-
-@contextmanager
-def _at_once(workers: int) -> Iterator[Callable]:
-    """Give a ``map`` that lets so many threads work at once, in the order asked for."""
-    if workers == 1:
-        yield map
-        return
-    before = torch.get_num_threads()
-    with ThreadPoolExecutor(workers, "race", torch.set_num_threads, (1,)) as pool:
-        yield pool.map
-    torch.set_num_threads(before)  # the workers' choice would be that of every thread to come
-
-
 def optimizer(trained: Sequence[torch.Tensor], settings: RaceSettings, lr: float) -> torch.optim.Optimizer | None:
     """The optimizer of the settings, for what a method trains; None if that is nothing.
 
@@ -259,7 +204,7 @@ def optimizer(trained: Sequence[torch.Tensor], settings: RaceSettings, lr: float
     """
     if not trained:
         return None
-    shared = {"lr": lr, "weight_decay": settings.weight_decay, "foreach": True}
+    shared = {"lr": lr, "weight_decay": settings.weight_decay, "fused": True}
     if settings.optimizer == "adamw":
         return torch.optim.AdamW(trained, **shared)
     return torch.optim.SGD(trained, momentum=MOMENTUM if settings.optimizer == "momentum" else 0, **shared)

@@ -30,6 +30,10 @@ class Stack(NamedTuple):
         index = torch.tensor(seats)
         return Stack(*(tuple(part[index] for part in parts) for parts in self))
 
+    def to(self, dtype: torch.dtype) -> "Stack":
+        """The networks in another precision; themselves where it is theirs."""
+        return Stack(*(tuple(part.to(dtype) for part in parts) for parts in self))
+
     def detached(self) -> "Stack":
         """Copy the networks without what made them."""
         return Stack(*(tuple(part.detach().clone() for part in parts) for parts in self))
