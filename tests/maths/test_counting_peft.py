@@ -17,8 +17,8 @@ from wonderland.maths.counting import (
     oft_block,
     osft_factored,
     psoft,
-    training_memory,
 )
+from wonderland.maths.memory import training_memory
 from wonderland.maths.orthogonal import cayley, cayley_neumann, random_skew
 
 LAYERS = [(64, 32), (32, 64), (48, 48)]

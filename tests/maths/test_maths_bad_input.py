@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from wonderland.maths import _check, counting, energy, orthogonal, subspace
+from wonderland.maths import _check, counting, energy, memory, orthogonal, subspace
 
 RNG = np.random.default_rng(0)
 EYE = np.eye(3)
@@ -83,13 +83,14 @@ INTEGERS = [
     (counting.osft_core, "k", LAYER, 4),
     (counting.buffers_osft_factored, "k", LAYER, 4),
     (counting.buffers_osft_core, "k", LAYER, 4),
+    (counting.core_form, "k", LAYER, 4),
     (counting.psoft, "rank", {}, 10**12),
     (counting.rank_squared, "rank", {}, 10**12),
     (counting.unfreeze_rank_ratio_to_k, "min_dim", {"u": 0.5}, 10**12),
-    (counting.training_memory, "bytes_per_parameter", {"trainable": 1, "frozen": 1}, 16),
-    (counting.training_memory, "trainable", {"frozen": 1}, None),
-    (counting.training_memory, "frozen", {"trainable": 1}, None),
-    (counting.training_memory, "buffers", {"trainable": 1, "frozen": 1}, None),
+    (memory.training_memory, "bytes_per_parameter", {"trainable": 1, "frozen": 1}, 16),
+    (memory.training_memory, "trainable", {"frozen": 1}, None),
+    (memory.training_memory, "frozen", {"trainable": 1}, None),
+    (memory.training_memory, "buffers", {"trainable": 1, "frozen": 1}, None),
 ]
 MESSAGES = [
     (lambda: subspace.split(EYE, 9), "k = 9 is outside 0…3: a 3×3 matrix has 3 singular values."),
@@ -107,11 +108,11 @@ MESSAGES = [
     ),
     (lambda: counting.boft(20, 4, 2, 5), "block = 5 is odd: with 2 factors give an even one."),
     (
-        lambda: counting.training_memory(1, 1, optimizer="lion"),
+        lambda: memory.training_memory(1, 1, optimizer="lion"),
         "optimizer = 'lion' is unknown: give one of sgd, sgd-momentum, adam, adamw.",
     ),
     (
-        lambda: counting.training_memory(1, 1, optimizer=None),
+        lambda: memory.training_memory(1, 1, optimizer=None),
         "optimizer = None is not text: give one of sgd, sgd-momentum, adam, adamw.",
     ),
     (
@@ -316,4 +317,4 @@ def test_maths_stands_on_numpy_alone():
             elif isinstance(node, ast.ImportFrom):
                 roots.add(node.module)
     outside = {name for name in roots if name.split(".")[0] not in sys.stdlib_module_names}
-    assert {name for name in outside if not name.startswith("wonderland.maths.")} == {"numpy", "numpy.typing"}
+    assert {name for name in outside if not name.startswith("wonderland.maths")} == {"numpy", "numpy.typing"}

@@ -1,47 +1,17 @@
-"""What each method trains and holds for one linear layer: exact integers.
+"""What each method trains of one linear layer: exact integers.
 
 The layer's weight is out×in, no bias. Feature counts run from 1 to 10¹².
 """
 
 from bisect import bisect_left
-from dataclasses import dataclass
 from functools import lru_cache
 from math import isqrt
 
 import numpy as np
 
-from wonderland.maths._check import choice, flag, integer, number
+from wonderland.maths._check import flag, integer, number
 
 MAX_FEATURES = 10**12
-# Numbers that each optimizer remembers per trained parameter (its step counter aside).
-OPTIMIZER_STATES = {"sgd": 0, "sgd-momentum": 1, "adam": 2, "adamw": 2}
-
-
-@dataclass(frozen=True)
-class Memory:
-    """Bytes that training holds for a layer, activations aside.
-
-    Parameters
-    ----------
-    weights
-        Parameters, trained and frozen.
-    gradients
-        One number per trained parameter.
-    optimizer
-        The optimizer's numbers per trained parameter.
-    buffers
-        What is held beside the parameters, such as bases.
-    """
-
-    weights: int
-    gradients: int
-    optimizer: int
-    buffers: int
-
-    @property
-    def total(self) -> int:
-        """All four together, in bytes."""
-        return self.weights + self.gradients + self.optimizer + self.buffers
 
 
 def full(in_features: int, out_features: int) -> int:
@@ -186,7 +156,7 @@ def osft_factored(in_features: int, out_features: int, k: int) -> int:
 
 
 def osft_core(in_features: int, out_features: int, k: int) -> int:
-    """Parameters of OSFT that trains C in W′ = W + U⊥CV⊥ᵀ: (out − k)(in − k).
+    """Parameters of OSFT that trains C, the free block U⊥ᵀWV⊥ of the weight itself: (out − k)(in − k).
 
     Takes and raises what `osft_factored` does.
     """
@@ -250,50 +220,29 @@ def buffers_osft_factored(in_features: int, out_features: int, k: int) -> int:
     return (min(m, n) - k) * (m + n + 1) + (k * max(m, n) if m != n else 0)
 
 
-def buffers_osft_core(in_features: int, out_features: int, k: int) -> int:
-    """Numbers that OSFT training C holds beside C and the frozen W: U⊥ and V⊥, out(out − k) + in(in − k).
+def core_form(in_features: int, out_features: int, k: int) -> tuple[str, int]:
+    """The form in which ``wonderland.backend`` holds an OSFT layer, and the multiplications it takes for a token.
 
-    W itself, in·out, is not counted: it is a frozen parameter. Takes and raises what `osft_factored` does.
+    "held" keeps P = W − U⊥C₀V⊥ᵀ and the bases U⊥ and V⊥; "reflected" keeps k Householder reflectors a side and the
+    k×k block of the protected directions. It takes the one that multiplies less.
+
+    Takes and raises what `osft_factored` does.
     """
     m, n, k = _protected(in_features, out_features, k)
-    return m * (m - k) + n * (n - k)
+    p, q = m - k, n - k
+    held = m * n + n * q + p * q + m * p
+    reflected = p * q + 2 * k * (m + n) + k**2
+    return ("held", held) if held < reflected else ("reflected", reflected)
 
 
-def training_memory(
-    trainable: int,
-    frozen: int,
-    buffers: int = 0,
-    bytes_per_parameter: int = 4,
-    optimizer: str = "adamw",
-) -> Memory:
-    """Bytes that training holds, activations and temporaries aside; every number takes the same room.
+def buffers_osft_core(in_features: int, out_features: int, k: int) -> int:
+    """Numbers that ``wonderland.backend`` holds beside C, in the form it takes; W is not among them, nor held at all.
 
-    Parameters
-    ----------
-    trainable, frozen
-        Parameters with and without a gradient.
-    buffers
-        Numbers held beside them, such as `buffers_osft_core`.
-    bytes_per_parameter
-        1…16: 4 for float32, 2 for bfloat16.
-    optimizer
-        "sgd", "sgd-momentum", "adam" or "adamw": it keeps 0, 1, 2, 2 numbers per trained parameter.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If a count is not an integer of 0 or more, or the optimizer is unknown.
+    Takes and raises what `osft_factored` does.
     """
-    trainable, frozen = integer(trainable, "trainable"), integer(frozen, "frozen")
-    buffers = integer(buffers, "buffers")
-    size = integer(bytes_per_parameter, "bytes_per_parameter", 1, 16)
-    states = OPTIMIZER_STATES[choice(optimizer, "optimizer", tuple(OPTIMIZER_STATES))]
-    return Memory(
-        weights=(trainable + frozen) * size,
-        gradients=trainable * size,
-        optimizer=states * trainable * size,
-        buffers=buffers * size,
-    )
+    m, n, k = _protected(in_features, out_features, k)
+    form, _ = core_form(n, m, k)
+    return m * n + m * (m - k) + n * (n - k) if form == "held" else 2 * k * (m + n) + k**2
 
 
 @lru_cache(maxsize=64)
