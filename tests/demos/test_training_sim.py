@@ -5,13 +5,17 @@ import statistics
 import numpy as np
 import pytest
 
+from tests.demos.race.test_races import course as way
 from wonderland import TrainingSim, address
 from wonderland.backend import one_core
-from wonderland.backend.race import RaceSettings, race
-from wonderland.demos import races
-from wonderland.demos.tale import tale
+from wonderland.backend.race import Entrant, RaceSettings, race
+from wonderland.demos.race import races
+from wonderland.demos.race.lessons import LESSONS
+from wonderland.demos.race.record import recorded
+from wonderland.demos.race.tale import tale
+from wonderland.demos.training_sim import PICTURES
+from wonderland.snapshots.record import plan
 
-SHORT = {"steps": 20, "seed": 5}
 PATIENCE = 120
 
 
@@ -23,10 +27,31 @@ def demo():
 @pytest.fixture(scope="module")
 def raced():
     """A short race of a demo, and the same race asked of the backend."""
-    demo = TrainingSim(**SHORT, task="mirrored", keep=0.3)
+    demo = TrainingSim(
+        course="upright,mirrored,inverted",
+        methods="full,lora,osft",
+        seeds=2,
+        seed=5,
+        steps=20,
+        keep=0.3,
+        rank=4,
+        optimizer="momentum",
+        scenario="class",
+        rates="full=0.02",
+    )
     demo.run_now()
+    settings = RaceSettings(
+        ("upright", "mirrored", "inverted"),
+        (Entrant("full", lr=0.02), Entrant("lora", options={"rank": 4}), "osft"),
+        seeds=(5, 6),
+        steps=20,
+        every=1,
+        keep=0.3,
+        optimizer="momentum",
+        scenario="class",
+    )
     with one_core():
-        points = list(race(RaceSettings(("upright", "mirrored"), ("full", "osft"), (5,), steps=20, every=1, keep=0.3)))
+        points = list(race(settings))
     return demo, points
 
 
@@ -38,9 +63,18 @@ async def until(ready):
     raise AssertionError("it did not come")
 
 
+def on_screen(demo, race, **params):
+    """Show a race as if it had been run just now."""
+    demo.param.update(**params)
+    demo._live = race
+    demo._on_controls()
+
+
 def test_defaults_are_the_chapters(demo):
-    assert (demo.told, demo.task, demo.keep, demo.steps, demo.seed) == (100, "rotated", 0.5, 300, 0)
-    assert demo.param.task.objects == ["rotated", "permuted", "mirrored"]
+    assert demo.course == "upright,rotated,permuted"
+    assert demo.methods == "full,lora,oft,osft,gpm"
+    assert (demo.seeds, demo.steps, demo.keep, demo.optimizer, demo.scenario) == (5, 300, 0.5, "adamw", "task")
+    assert (demo.view, demo.moment) == ("curves", 100)
 
 
 def test_the_tale_is_its_formulas(demo):
@@ -54,129 +88,190 @@ def test_the_tale_is_its_formulas(demo):
     assert len(demo.result.tale["full"]) == 101
 
 
-@pytest.mark.parametrize("told", [0, 1, 60, 79, 80, 100])
-def test_the_tale_is_told_up_to_a_step(demo, told):
-    demo.told = told
+@pytest.mark.parametrize("moment", [0, 1, 60, 79, 80, 100])
+def test_the_tale_and_the_race_are_drawn_up_to_one_moment(demo, moment):
+    demo.moment = moment
     marks = demo.marks(demo.result)
-    np.testing.assert_array_equal(marks["tale OSFT"]["x"], np.arange(told + 1))
-    assert len(marks["arrow"]["x0"]) == (3 if told >= 80 else 0)
-    assert len(marks["arrow name"]["x"]) == (1 if told >= 80 else 0)
-    ends = tale(np.array(told))
+    np.testing.assert_array_equal(marks["tale OSFT"]["x"], np.arange(moment + 1))
+    assert len(marks["arrow"]["x0"]) == (3 if moment >= 80 else 0)
+    ends = tale(np.array(moment))
     assert all(f"<dd>{value:.3f}</dd>" in demo.details(demo.result) for value in ends.values())
     assert "illustration" in demo.details(demo.result)
+    assert max(marks["kept curves"]["xs"][0]) == 6 * moment // 20 * 20  # a point every 20 of 600 steps
 
 
-def test_simulating_in_a_script_ends_where_it_ends(demo):
-    demo.told = 3
-    demo.param.trigger("simulate")
-    assert demo.told == 100
+def test_playing_in_a_script_ends_where_it_ends(demo):
+    demo.moment = 3
+    demo.param.trigger("play")
+    assert demo.moment == 100
+    assert not demo.playing
 
 
-def test_simulating_tells_the_tale_from_the_start(demo):
+def test_playing_goes_point_by_point_and_stops_at_the_end(demo):
     async def session():
         seen = []
-        demo.param.watch(lambda event: seen.append(event.new), "told")
-        demo.param.trigger("simulate")
-        await until(lambda: demo.told == 100)
+        demo.param.watch(lambda event: seen.append(event.new), "moment")
+        demo.param.trigger("play")
+        assert demo.playing
+        await until(lambda: not demo.playing)
         return seen
 
     seen = asyncio.run(session())
-    assert seen == [0, *range(5, 101, 5)]
+    assert seen[0] == 0
+    assert [6 * moment // 20 for moment in seen] == list(range(31))  # each of the 30 points after the start
+    assert seen[-1] == 100
+
+
+def test_playing_can_be_paused_and_goes_on_from_there(demo):
+    async def session():
+        demo.param.trigger("play")
+        await until(lambda: demo.moment > 10)
+        demo.param.trigger("play")
+        assert not demo.playing
+        paused = demo.moment
+        await asyncio.sleep(0.4)
+        assert demo.moment == paused
+        demo.param.trigger("step")
+        assert 0 < demo.moment - paused <= 4
+        demo.param.trigger("play")
+        await until(lambda: demo.moment > paused + 4)
+        assert demo.playing
+        demo.reset()
+        assert (demo.playing, demo.moment) == (False, 100)
+
+    asyncio.run(session())
 
 
 def test_less_motion_means_none(demo):
     async def session():
         demo._motion.reduced = True
-        demo.told = 30
-        demo.param.trigger("simulate")
-        return demo.told
+        demo.moment = 30
+        demo.param.trigger("play")
+        return demo.moment, demo.playing
 
-    assert asyncio.run(session()) == 100
+    assert asyncio.run(session()) == (100, False)
+
+
+def test_a_step_at_the_end_stays_there(demo):
+    demo.param.trigger("step")
+    assert demo.moment == 100
 
 
 def test_a_recorded_race_is_there_before_the_first_click(demo):
-    assert demo.result.race is races.recorded()
-    assert demo.result.seed == 0
+    assert demo.result.whole.origin == "recorded"
+    assert demo.result.asked == ""
     assert '<span class="tag">recorded</span>' in demo.details(demo.result)
     assert "wonderland.backend.record" in demo.details(demo.result)
-    full = next(c for c in races.recorded().curves if (c.method, c.seed) == ("full", 0))
-    np.testing.assert_allclose(demo.marks(demo.result)["full A"]["y"][:-1], 100 * full.accuracy_a)
-    assert np.isnan(demo.marks(demo.result)["full A, other seeds"]["x"]).sum() == 4
+    full = recorded().of("full")
+    expected = 100 * full.accuracy[:, 1:, 0].mean(axis=0)
+    np.testing.assert_allclose(demo.marks(demo.result)["kept curves"]["ys"][0], expected)
 
 
-@pytest.mark.parametrize("seed", range(5))
-def test_the_seed_chooses_among_the_recorded(demo, seed):
-    demo.seed = seed
-    curve = races.recorded().curve("osft", seed)
-    np.testing.assert_allclose(demo.marks(demo.result)["osft B"]["y"][:-1], 100 * curve.accuracy_b)
-    assert "press Run" not in demo.details(demo.result)
-
-
-@pytest.mark.parametrize("change", [{"seed": 77}, {"task": "permuted"}, {"keep": 0.8}, {"steps": 100}])
-def test_what_is_not_recorded_is_asked_to_be_run(demo, change):
+@pytest.mark.parametrize("change", [{"methods": "frozen,oft"}, {"seeds": 2}, {"seeds": 1, "seed": 4}])
+def test_methods_and_seeds_choose_among_the_recorded(demo, change):
     demo.param.update(**change)
-    assert demo.result.race is races.recorded()
-    assert "press Run the race" in demo.details(demo.result)
-    assert str(change.get("seed", change.get("task", change.get("steps", "80%")))) in demo.result.asked
+    assert demo.result.asked == ""
+    assert set(demo.result.shown.setting.methods) == set(demo.methods.split(","))
+    assert demo.result.shown.seeds == tuple(range(demo.seed, demo.seed + demo.seeds))
+    assert demo.result.shown.of("oft").accuracy.shape[0] == demo.seeds
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"seeds": 6}, "seeds 0–5"),
+        ({"seed": 77}, "seeds 77–81"),
+        ({"course": "upright,permuted"}, "upright → permuted"),
+        ({"keep": 0.8}, "80% protected"),
+        ({"steps": 100}, "100 steps a task"),
+        ({"optimizer": "sgd"}, "SGD"),
+        ({"scenario": "class"}, "not told which"),
+        ({"rank": 4}, "rank 4"),
+        ({"block": 8}, "blocks of 8"),
+        ({"rates": "full=0.5"}, "full at 0.5"),
+    ],
+)
+def test_what_is_not_recorded_is_asked_to_be_run(demo, change, said):
+    demo.param.update(**change)
+    assert demo.result.whole.origin == "recorded"
+    assert said in demo.result.asked
+    assert f"The controls ask for {demo.result.asked}: press Run the race" in demo.details(demo.result)
 
 
 def test_a_live_race_is_the_backends(raced):
     demo, points = raced
-    live = demo.result.race
-    assert (live.origin, live.state, live.seeds, live.reached) == ("live", "done", (5,), 20)
-    for method in ("full", "osft"):
-        own = [point for point in points if point.method == method and point.task]
-        curve = live.curve(method, 5)
-        np.testing.assert_array_equal(curve.step, [point.step for point in own])
-        for at, name in enumerate(("accuracy_a", "accuracy_b")):
-            np.testing.assert_allclose(getattr(curve, name), [point.accuracy[at] for point in own], rtol=1e-6)
-        np.testing.assert_allclose(curve.loss, [point.loss for point in own], rtol=1e-6)
+    live = demo.result.whole
+    assert (live.origin, live.state, live.seeds, live.reached) == ("live", "done", (5, 6), 40)
+    for point in points:
+        track = live.of(point.method)
+        (at,) = np.flatnonzero((track.task == point.task) & (track.step == point.step))
+        seat = track.seeds.index(point.seed)
+        np.testing.assert_allclose(track.accuracy[seat, at], point.accuracy, rtol=1e-6)
+        for name in ("leak", "drift", "shift", "energy"):
+            np.testing.assert_allclose(getattr(track, name)[seat, at], getattr(point, name), rtol=1e-6, atol=1e-12)
+    first, last = (
+        [p.accuracy for p in points if p.method == "osft" and (p.task, p.step) == at] for at in ((1, 0), (2, 20))
+    )
     readouts = {readout.label: readout.value for readout in demo.readouts(demo.result)}
-    last = points[-1]
-    first = next(point for point in points if point.method == "osft" and point.task)
-    for name, before, after in zip("AB", first.accuracy, last.accuracy, strict=True):
-        assert readouts[f"OSFT, task {name}"] == f"{100 * before:.1f} → {100 * after:.1f}%"
+    means = [100 * statistics.mean(accuracy[task] for accuracy in last) for task in (0, 2)]
+    assert readouts["OSFT: upright · inverted"] == f"{means[0]:.1f} · {means[1]:.1f}%"
+    lost = 100 * statistics.mean(a[0] - b[0] for a, b in zip(first, last, strict=True))
+    assert f"{lost:.1f} points less than before" in demo.describe(demo.result)
 
 
 def test_a_live_race_says_that_it_is(raced):
     demo, _ = raced
     assert not demo.running
     assert '<span class="tag">live</span>' in demo.details(demo.result)
-    assert "live · mirrored, seed 5" in demo.marks(demo.result)["race note"]["text"]
-    assert all(claim.measured.startswith("Run live (mirrored, 30%") for claim in demo.claims(demo.result))
-    assert demo.marks(demo.result)["race frame"]["ticks"] == [0, 5, 10, 15, 20]
+    assert all(
+        claim.measured.startswith("Run live (upright → mirrored → inverted") for claim in demo.claims(demo.result)
+    )
+    assert demo.marks(demo.result)["curves frame"]["ticks"] == [0, 10, 20, 30, 40]
 
 
-def test_a_new_race_begins_where_the_controls_are(raced):
+def test_back_at_the_recorded_settings_the_record_is_there_again(raced):
     demo, _ = raced
-    assert demo.result.asked == ""
-    demo.seed = 6
-    assert "seed 6" in demo.result.asked
-    demo.seed = 5
+    other = TrainingSim()
+    on_screen(other, demo._live)
+    assert other.result.whole.origin == "recorded"  # the live race is not what its controls ask for
+    on_screen(other, demo._live, steps=40)
+    assert other.result.whole.origin == "live"  # neither is: the last one stands
+    assert other.result.asked
 
 
 def test_the_claims_are_means_over_the_recorded_seeds(demo):
     zero, knowledge = demo.claims(demo.result)
     assert (zero.key, knowledge.key) == ("zero-forgetting", "knowledge")
-    lost = {
-        method: [100 * (c.accuracy_a[0] - c.accuracy_a[-1]) for c in races.recorded().curves if c.method == method]
-        for method in ("full", "osft")
-    }
+    lost = {}
+    for method in ("full", "osft", "oft"):
+        accuracy = recorded().of(method).accuracy[..., 0]
+        lost[method] = (100 * (accuracy[:, 1] - accuracy[:, -1])).tolist()
     assert f"{statistics.mean(lost['osft']):.1f} points forgotten (at worst {max(lost['osft']):.1f})" in zero.measured
     assert f"full fine-tuning forgot {statistics.mean(lost['full']):.1f}" in zero.measured
-    assert zero.verdict == "fails"  # FACTS: near-negligible at best
+    assert f"OFT lost {statistics.mean(lost['oft']):.1f}" in knowledge.measured
+    assert zero.verdict == "fails"  # near-negligible at best
     assert knowledge.verdict == "partly"
-    assert zero.measured.startswith("Recorded (rotated, 50% protected, 300 steps; mean of 5 seeds)")
+    assert zero.measured.startswith(
+        "Recorded (upright → rotated → permuted, 300 steps a task, 50% protected; mean of 5 seeds)"
+    )
+
+
+def test_the_claims_speak_of_the_whole_race_at_every_moment(demo):
+    before = demo.claims(demo.result)
+    demo.moment = 20
+    assert demo.claims(demo.result) == before
 
 
 def made(full, osft, state="done"):
-    """A race whose old task ends at these accuracies, from 0.9."""
-    step, flat = np.array([0.0, 10.0]), np.array([0.1, 0.9])
-    curves = tuple(
-        races.Curve(method, 1, step, np.array([0.9, end]), flat, flat, flat, flat)
-        for method, end in (("full", full), ("osft", osft))
-    )
-    return races.Race("rotated", 0.5, 20, curves, "live", state)
+    """A race whose first task ends at these accuracies, from 0.9."""
+    setting = races.Setting(("upright", "rotated"), ("full", "osft"), (0,), steps=10)
+    race = races.Race(setting, state=state)
+    for method, end in (("full", full), ("osft", osft)):
+        points = way(method, 0)[:3]
+        points = [races.replace(point, accuracy=point.accuracy[:2]) for point in points]
+        points[-1] = races.replace(points[-1], accuracy=(end, 0.9))
+        race = race.extended(points)
+    return race
 
 
 @pytest.mark.parametrize(
@@ -189,41 +284,87 @@ def made(full, osft, state="done"):
     ],
 )
 def test_the_verdicts_follow_the_numbers(demo, full, osft, verdicts):
-    demo._race = made(full, osft)
-    demo._on_controls()
+    on_screen(demo, made(full, osft), course="upright,rotated", methods="full,osft", steps=20, seeds=1)
+    assert demo.result.whole.origin == "live"
     assert tuple(claim.verdict for claim in demo.claims(demo.result)) == verdicts
 
 
 def test_a_race_that_runs_claims_nothing_and_one_cut_short_says_so(demo):
-    demo._race = made(0.5, 0.8, "running")
-    demo._on_controls()
+    on_screen(demo, made(0.5, 0.8, "running"), course="upright,rotated")
     assert demo.claims(demo.result) == []
-    demo._race = made(0.5, 0.8, "cancelled")
-    demo._on_controls()
+    on_screen(demo, made(0.5, 0.8, "cancelled"))
     assert all("cancelled at step 10" in claim.measured for claim in demo.claims(demo.result))
     assert "cancelled at step 10" in demo.details(demo.result)
 
 
+def test_a_diverging_method_ends_marked_and_the_others_go_on():
+    demo = TrainingSim(
+        course="upright,rotated", methods="full,osft", seeds=2, steps=20, optimizer="sgd", rates="full=1e9"
+    )
+    demo.__panel__().get_root()
+    race = demo.run_now()
+    assert len(race.of("full").lost) == 2
+    assert race.of("osft").lost == {}
+    assert race.reached == 20
+    marks = demo.marks(demo.result)
+    assert len(marks["kept lost"]["x"]) == 2
+    assert "full: 2 of 2 networks diverged, first at step" in demo.details(demo.result)
+    assert "full: 2 of 2 networks diverged" in demo.describe(demo.result)
+    assert [r.label for r in demo.readouts(demo.result)] == ["the moment", "OSFT: upright · rotated"]
+    for view in demo.param.view.objects:
+        demo.view = view
+        assert demo.problem == ""
+
+
+@pytest.mark.parametrize("lesson", LESSONS, ids=lambda lesson: lesson.label)
+def test_a_lesson_is_a_state_of_the_controls(lesson):
+    demo = TrainingSim(**lesson.state)
+    assert demo.result.asked == "" or "course" in lesson.state  # all but one are on record
+    search = address.encode(11, demo)
+    other = TrainingSim()
+    assert address.apply(other, address.decode(search)[1]) == []
+    assert all(getattr(other, name) == value for name, value in lesson.state.items())
+
+
+def test_the_lessons_hold_in_the_record():
+    """What each lesson lets a reader find is there to be found."""
+    last = {method: recorded().of(method).last for method in recorded().setting.methods}
+    lost = {method: recorded().of(method).forgotten.mean() for method in recorded().setting.methods}
+    assert np.abs(last["oft"]("energy") - 1).max() < 1e-6  # to the digits that are written
+    assert lost["oft"] > lost["full"] > lost["osft"]
+    drift = {method: np.linalg.norm(last[method]("drift"), axis=1).mean() for method in ("full", "osft")}
+    assert drift["osft"] > drift["full"]  # went further, forgot less
+    assert lost["osft-random"] > lost["osft"] > lost["gpm"]
+    leak = {m: np.linalg.norm(last[m]("leak"), axis=1).max() for m in ("osft", "osft-dense", "osft-gradient")}
+    assert leak["osft"] < 1e-9
+    assert leak["osft-dense"] < 1e-5  # the weight itself is rounded, in float32
+    assert leak["osft-gradient"] > 0.1
+    assert lost["osft-gradient"] > lost["osft-dense"]
+
+
 def test_a_race_runs_beside_its_session_and_can_be_cancelled():
-    demo = TrainingSim(steps=1000, seed=3)
+    demo = TrainingSim(course="upright,rotated", methods="full,osft", seeds=1, steps=1000, seed=3)
     demo._card.get_root()  # as on a page
 
     async def session():
         demo.param.trigger("run")
         assert demo.running
-        assert demo.result.race is races.recorded()  # until the first point is there
-        await until(lambda: demo.result.race.origin == "live" and demo.result.race.reached)
-        demo.told = 40  # the session answers meanwhile
+        assert "first task" in demo.progress()
+        assert demo.result.whole.origin == "recorded"  # until the first point is there
+        await until(lambda: demo.result.whole.origin == "live" and demo.result.whole.reached)
+        assert "left</p>" in demo.progress()
+        demo.moment = 40  # the session answers meanwhile
         assert len(demo.result.tale["OFT"]) == 41
         demo.param.trigger("cancel")
         assert not demo.running
+        assert demo.progress() == ""
         await asyncio.sleep(0.4)
 
     asyncio.run(session())
-    reached = demo.result.race.reached
+    reached = demo.result.whole.reached
     assert 0 < reached < 1000
-    assert demo.result.race.state == "cancelled"
-    assert f"live, cancelled at step {reached}" in demo.details(demo.result)
+    assert demo.result.whole.state == "cancelled"
+    assert f"live, cancelled at step {reached} of 1000" in demo.details(demo.result)
 
 
 def test_a_race_cancelled_before_its_first_point_leaves_the_old_one():
@@ -236,11 +377,11 @@ def test_a_race_cancelled_before_its_first_point_leaves_the_old_one():
 
     asyncio.run(session())
     assert not demo.running
-    assert demo.result.race is races.recorded()
+    assert demo.result.whole.origin == "recorded"
 
 
 def test_reset_ends_the_race_and_shows_the_recorded_one():
-    demo = TrainingSim(steps=1000, seed=4, told=10)
+    demo = TrainingSim(steps=1000, seed=4, moment=10)
 
     async def session():
         demo.param.trigger("run")
@@ -249,37 +390,67 @@ def test_reset_ends_the_race_and_shows_the_recorded_one():
 
     asyncio.run(session())
     assert not demo.running
-    assert demo.result.race is races.recorded()
-    assert (demo.told, demo.steps, demo.seed) == (100, 300, 0)
+    assert demo.result.whole.origin == "recorded"
+    assert (demo.moment, demo.steps, demo.seed) == (100, 300, 0)
 
 
 def test_a_failing_race_is_answered_in_words(demo, monkeypatch):
     def broken(*_):
         raise RuntimeError("the digits are lost")
 
-    monkeypatch.setattr("wonderland.demos.training_sim._race", broken)
+    monkeypatch.setattr("wonderland.demos.training_sim.race_points", broken)
     demo._card.get_root()
     demo.run_now()
     assert demo.problem == "The race ended early: the digits are lost"
     assert not demo.running
-    assert demo.result.race is races.recorded()
+    assert demo.result.whole.origin == "recorded"
 
 
 def test_the_address_keeps_the_controls_and_not_the_run(demo):
-    demo.param.update(told=40, task="permuted", keep=0.75, steps=60, seed=9)
+    demo.param.update(moment=40, course="low,high", methods="full,gpm", keep=0.75, rates="gpm=0.003", view="matrix")
     search = address.encode(11, demo)
     assert "running" not in search
+    assert "playing" not in search
     other = TrainingSim()
     assert address.apply(other, address.decode(search)[1]) == []
-    assert (other.told, other.task, other.keep, other.steps, other.seed) == (40, "permuted", 0.75, 60, 9)
-    assert not other.running
+    assert (other.moment, other.course, other.methods, other.keep) == (40, "low,high", "full,gpm", 0.75)
+    assert (other.rates, other.view, other.running) == ("gpm=0.003", "matrix", False)
+
+
+def test_a_recording_of_it_has_every_view_and_is_small(demo):
+    assert plan(demo).states <= 2000
+    assert tuple(demo.axes["view"]) == tuple(PICTURES)
+
+
+def test_a_recording_stops_where_the_curves_have_points(demo):
+    demo.moment = 0
+    stops = [0]
+    while demo.moment < 100:
+        demo.step = True
+        stops.append(demo.moment)
+    assert stops == list(demo.axes["moment"])
+
+
+def test_a_control_of_one_view_is_offered_there_alone(demo):
+    offered = {}
+    for view in PICTURES:
+        demo.view = view
+        offered[view] = [name for name in demo.axes if demo.offered(name)]
+    always = ["moment", "seeds", "view"]
+    assert offered == {
+        "curves": [*always, "watched"],
+        "matrix": [*always, "focus", "measure_of"],
+        "plane": always,
+        "layers": [*always, "weights"],
+        "prediction": [*always, "revealed"],
+    }
 
 
 @pytest.mark.parametrize(
     ("name", "value", "message"),
     [
-        ("told", 101, "The tale, told up to step = 101 is out of range"),
-        ("told", math.nan, "give a whole number, 0…100"),
+        ("moment", 101, "How much of the course is done, % = 101 is out of range"),
+        ("moment", math.nan, "give a whole number, 0…100"),
         ("keep", 0, "Share that OSFT protects = 0 is out of range"),
         ("keep", 1.0, "0.1…0.9"),
         ("keep", math.inf, "inf"),
@@ -287,11 +458,20 @@ def test_the_address_keeps_the_controls_and_not_the_run(demo):
         ("steps", 0, "20…1,000"),
         ("steps", 10**12, "1,000,000,000,000"),
         ("steps", True, "True"),
+        ("seeds", 0, "Seeds = 0 is out of range: give a whole number, 1…10"),
         ("seed", -1, "0…99"),
         ("seed", 1.5, "1.5"),
         ("seed", "", "empty"),
-        ("task", "upright", "upright"),
-        ("task", None, "None"),
+        ("rank", 129, "Rank of LoRA = 129 is out of range: give a whole number, 1…128"),
+        ("block", 65, "2…64"),
+        ("course", "upright", "holds 1: choose 2 to 5"),
+        ("course", "upright,upright", "upright twice"),
+        ("course", "upright,moon", "“moon”"),
+        ("methods", "", "Methods is empty: choose 1 to 13"),
+        ("methods", "magic", "“magic”"),
+        ("rates", "full=0", "Learning rate of full = 0 is out of range"),
+        ("optimizer", "luck", "luck"),
+        ("view", None, "None"),
     ],
 )
 def test_bad_input_is_refused(demo, name, value, message):

@@ -3,8 +3,8 @@
 import numpy as np
 
 from tests.ui.reader import Reader
-from wonderland.demos import races
 from wonderland.demos.first_forgetting import ROOM, SHAPES, STEPS
+from wonderland.demos.race.record import recorded
 
 _FRAME = """() => {
   const walk = (view) => view.frame ? view : (view.child_views || []).map(walk).find(Boolean)
@@ -15,8 +15,8 @@ _FRAME = """() => {
 
 
 def truth() -> tuple[np.ndarray, np.ndarray]:
-    runs = races.recorded().of("full")
-    return tuple(100 * np.mean([getattr(run, name) for run in runs], axis=0) for name in ("accuracy_a", "accuracy_b"))
+    full = recorded().of("full")
+    return tuple(100 * full.accuracy[:, full.task == 1, task].mean(axis=0) for task in (0, 1))
 
 
 def test_shapes_sliders_and_reveal(reader: Reader) -> None:
@@ -39,7 +39,8 @@ def test_shapes_sliders_and_reveal(reader: Reader) -> None:
     reader.press("Reveal")
     reader.expect_column("task A", "y", old)
     reader.expect_column("task B", "y", new)
-    steps = races.recorded().curves[0].step
+    full = recorded().of("full")
+    steps = full.step[full.task == 1]
     gap = np.abs(np.interp(steps, [0, *STEPS], [old[0], *guess]) - old).mean()
     reader.expect_readout("your guess is off by, on average", f"{gap:.1f} points")
     reader.expect_address("revealed=True")

@@ -1,5 +1,6 @@
 """Chapter 5: what will the old skill do? The reader's guess, then the recorded run."""
 
+import html
 from dataclasses import dataclass
 
 import holoviews as hv
@@ -7,11 +8,13 @@ import numpy as np
 import panel as pn
 import param
 
-from wonderland.demos import races
 from wonderland.demos.base import Claim, Demo, Readout
-from wonderland.demos.canvas import Canvas, Marks, apart, mixed
+from wonderland.demos.canvas import HINT, Canvas, Marks
 from wonderland.demos.parameters import Whole
-from wonderland.theme import Palette, palette
+from wonderland.demos.placing import apart
+from wonderland.demos.race import record as race_record
+from wonderland.demos.race.races import Race
+from wonderland.theme import Palette, mixed, palette
 
 STEPS = (30, 60, 120, 180, 240, 300)
 """Training steps at which the reader says what will be left; in between the guess is a straight line."""
@@ -39,8 +42,8 @@ class ForgettingMeasure:
     guess: np.ndarray
     """The guess at each of `steps`."""
     revealed: bool
-    runs: tuple[races.Curve, ...]
-    """The recorded runs of full fine-tuning, a seed each."""
+    runs: np.ndarray
+    """Accuracy on task A of the recorded runs of full fine-tuning, a row for each seed; no row without a record."""
     old: np.ndarray
     """Their mean accuracy on task A at each of `steps`."""
     new: np.ndarray
@@ -49,6 +52,8 @@ class ForgettingMeasure:
     """Mean distance of the guess from `old`, in percentage points."""
     widest: float
     widest_at: int
+    spoiled: str = ""
+    """Why there is no recorded run; nothing of one is in the measure then."""
 
 
 def compare(steps: np.ndarray, guess: np.ndarray, old: np.ndarray) -> tuple[float, float, int]:
@@ -56,6 +61,22 @@ def compare(steps: np.ndarray, guess: np.ndarray, old: np.ndarray) -> tuple[floa
     gaps = np.abs(guess - old)
     worst = int(gaps.argmax())
     return float(gaps.mean()), float(gaps[worst]), int(steps[worst])
+
+
+def shaped(name: str) -> tuple[int, ...]:
+    """A curve to start from, in percent: its shares of what the recorded runs knew before, of 100 without a record."""
+    try:
+        start = _first_stage(race_record.recorded())[1][:, 0].mean()
+    except ValueError:
+        start = 100.0
+    return tuple(round(share * start) for share in SHAPES[name])
+
+
+def _first_stage(race: Race) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Full fine-tuning on the course's second task: the steps, and in percent the accuracy on A and on B by seed."""
+    track = race.of("full")
+    own = track.task == 1
+    return track.step[own], 100 * track.accuracy[:, own, 0], 100 * track.accuracy[:, own, 1]
 
 
 def _after(steps: int) -> Whole:
@@ -89,7 +110,11 @@ class FirstForgetting(Demo):
     controls = ("hold", "sag", "at_once", "late", "back", "reveal")
     more = tuple(f"after_{steps}" for steps in STEPS)
     code = (compare,)
-    axes = {"revealed": (False, True)}
+    axes = {
+        tuple(f"after_{steps}" for steps in STEPS): [shaped(name) for name in SHAPES],
+        "revealed": (False, True),
+    }
+    presses = (*SHAPES, "reveal")
 
     def __init__(self, **params: object) -> None:
         super().__init__(**params)
@@ -97,11 +122,13 @@ class FirstForgetting(Demo):
         self.param.watch(self._on_reveal, "reveal")
 
     def measure(self) -> ForgettingMeasure:
-        race = races.recorded()
-        runs = tuple(race.of("full"))
-        steps = runs[0].step
-        old = 100 * np.mean([run.accuracy_a for run in runs], axis=0)
         guessed = tuple(getattr(self, name) for name in self.more)
+        try:
+            race = race_record.recorded()
+        except ValueError as error:
+            return _nothing(guessed, f"The recorded run is lost: {error}")
+        steps, runs, learned = _first_stage(race)
+        old = runs.mean(axis=0)
         guess = np.interp(steps, (0, *STEPS), (old[0], *guessed))
         gap, widest, at = compare(steps, guess, old)
         return ForgettingMeasure(
@@ -111,7 +138,7 @@ class FirstForgetting(Demo):
             revealed=self.revealed,
             runs=runs,
             old=old,
-            new=100 * np.mean([run.accuracy_b for run in runs], axis=0),
+            new=learned.mean(axis=0),
             gap=gap,
             widest=widest,
             widest_at=at,
@@ -127,9 +154,9 @@ class FirstForgetting(Demo):
         return {
             "guess": {"x": result.steps, "y": result.guess},
             "handles": {"x": list(STEPS), "y": list(result.guessed)},
-            "hint": {"x": [0], "y": [5], "text": ["" if result.revealed else "drag your guess"]},
+            HINT: {"x": [0], "y": [5], "text": ["" if result.revealed else "drag your guess"]},
             "start": {"x": [0], "y": [result.old[0]]},
-            "runs A": races.joined(result.runs if result.revealed else (), "accuracy_a"),
+            "runs A": _joined(result.steps, result.runs[shown]),
             "task A": {"x": result.steps[shown], "y": result.old[shown]},
             "task B": {"x": result.steps[shown], "y": result.new[shown]},
             "gaps": {
@@ -153,7 +180,7 @@ class FirstForgetting(Demo):
             canvas.draw(hv.Points, "start", color=ink.muted, size=8, line_color=None),
             canvas.draw(hv.Points, "handles", color=ink.text, size=13, line_color=ink.panel, line_width=2),
             canvas.draw(hv.Labels, "names", {"text_color": "ink"}, text_align="left", text_font_size="13px"),
-            canvas.draw(hv.Labels, "hint", text_color=ink.muted, text_align="left", text_font_size="13px"),
+            canvas.draw(hv.Labels, HINT, text_color=ink.muted, text_align="left", text_font_size="13px"),
             xlim=(-6, ROOM),
             ylim=(0, 106),
             xticks=[0, *STEPS],
@@ -170,7 +197,7 @@ class FirstForgetting(Demo):
 
     def readouts(self, result: ForgettingMeasure) -> list[Readout]:
         shown = [
-            Readout("before", f"{result.old[0]:.1f}%", "muted"),
+            Readout("before", "not known" if result.spoiled else f"{result.old[0]:.1f}%", "muted"),
             Readout("your guess at the end", f"{result.guessed[-1]}%"),
         ]
         if result.revealed:
@@ -184,10 +211,13 @@ class FirstForgetting(Demo):
 
     def describe(self, result: ForgettingMeasure) -> str:
         guess = ", ".join(f"{value}% after {step}" for step, value in zip(STEPS, result.guessed, strict=True))
+        before = "" if result.spoiled else f", from {result.old[0]:.1f}% before it"
         words = (
             "A curve of the share of the old task's images that are named rightly while the network learns the new "
-            f"task, from {result.old[0]:.1f}% before it. Your guess: {guess} steps. "
+            f"task{before}. Your guess: {guess} steps. "
         )
+        if result.spoiled:
+            return words + result.spoiled
         if not result.revealed:
             return words + "What really happened is not shown yet."
         return words + (
@@ -199,12 +229,14 @@ class FirstForgetting(Demo):
         )
 
     def details(self, result: ForgettingMeasure) -> str:
+        if result.spoiled:
+            return f'<p role="alert">{html.escape(result.spoiled)}</p>'
         if not result.revealed:
             return (
                 '<p class="detail">Task A, the old one: handwritten digits, upright. Task B, the new one: the same '
                 "digits, turned by 90°.</p>"
             )
-        race = races.recorded()
+        race = race_record.recorded()
         seeds = ", ".join(map(str, race.seeds))
         half = result.steps[result.old < (result.old[0] + result.old.min()) / 2]
         learned = result.steps[result.new > (result.new[0] + result.new.max()) / 2]
@@ -219,7 +251,7 @@ class FirstForgetting(Demo):
         if not result.revealed:
             return []
         lost = result.old[0] - result.old[-1]
-        each = [run.lost for run in result.runs]
+        each = result.runs[:, 0] - result.runs[:, -1]
         return [
             Claim(
                 "forgets",
@@ -240,9 +272,7 @@ class FirstForgetting(Demo):
         return column
 
     def _on_shape(self, *events: param.parameterized.Event) -> None:
-        start = self.result.old[0]
-        heights = [round(share * start) for share in SHAPES[events[-1].name]]
-        self.param.update(**dict(zip(self.more, heights, strict=True)))
+        self.param.update(**dict(zip(self.more, shaped(events[-1].name), strict=True)))
 
     def _on_reveal(self, *_: object) -> None:
         self.revealed = True
@@ -251,6 +281,21 @@ class FirstForgetting(Demo):
         if phase == "move":  # whichever point the pointer passes: a curve can be drawn in one sweep
             nearest = int(np.argmin([abs(x - step) for step in STEPS]))
             setattr(self, self.more[nearest], round(min(max(y, 0), 100)))
+
+
+def _nothing(guessed: tuple[int, ...], why: str) -> ForgettingMeasure:
+    """The guess alone, where there is no recorded run to reveal."""
+    steps, guess = np.array([0, *STEPS]), np.array([guessed[0], *guessed])
+    none = np.full(len(steps), np.nan)
+    return ForgettingMeasure(
+        steps, guessed, guess, False, np.zeros((0, len(steps))), none, none, np.nan, np.nan, 0, why
+    )
+
+
+def _joined(steps: np.ndarray, runs: np.ndarray) -> dict[str, np.ndarray]:
+    """Several runs as one curve that breaks between them."""
+    broken = np.column_stack([runs, np.full(len(runs), np.nan)])
+    return {"x": np.tile(np.append(steps, np.nan), len(runs)), "y": broken.ravel()}
 
 
 def _second(ink: Palette) -> str:
