@@ -1,0 +1,178 @@
+"""The book, or one demo of it, as a single HTML file that opens from disk and stays interactive.
+
+Python walks each demo along its own axes and records what changes; the file replays it. Nothing is computed twice.
+"""
+
+import os
+import tempfile
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+from threading import Event
+
+from tqdm import tqdm
+
+import wonderland
+from wonderland.demos.base import Claim, Demo
+from wonderland.ledger import ENTRIES, Entry, measure
+from wonderland.prose import Chapter, chapters
+from wonderland.snapshots.cards import card
+from wonderland.snapshots.figures import pictures
+from wonderland.snapshots.page import book, single
+from wonderland.snapshots.record import plan, record
+
+__all__ = ["snapshot"]
+
+
+def snapshot(
+    path: str | os.PathLike,
+    *,
+    chapter: int | Iterable[int] | None = None,
+    demo: str | Demo | None = None,
+    force: bool = False,
+    progress: bool = True,
+) -> Path:
+    """Write the book as one HTML file that needs no server and no network, and stays interactive.
+
+    Parameters
+    ----------
+    path
+        The file to write.
+    chapter
+        Numbers of the chapters to write, 0 being the opening; all of them when None.
+    demo
+        One demo to write alone, by the name of its class or as an instance, whose state is where the file starts.
+    force
+        Write over a file that exists.
+    progress
+        Show a bar of the states recorded.
+
+    Returns
+    -------
+    Path
+        The file.
+
+    Raises
+    ------
+    FileExistsError
+        If there is a file already and `force` is false.
+    OSError
+        If the file cannot be written there.
+    ValueError
+        If there is no such chapter or demo, or if a demo's axes have more states than a file can hold.
+    """
+    path = Path(path)
+    parts = _chapters(chapter)
+    make = _maker(demo)
+    if demo is not None and chapter is not None:
+        raise ValueError("Give chapters or one demo, not both.")
+    draft = _draft(path, force)
+    stop = Event()
+    try:
+        # In a thread of its own no event loop runs, so that what a demo starts is finished before it is recorded.
+        with ThreadPoolExecutor(1) as thread:
+            work = partial(_single, make) if make else partial(_book, parts)
+            try:
+                text = thread.submit(work, progress, stop).result()
+            except KeyboardInterrupt:
+                stop.set()
+                raise
+        draft.write_text(text, encoding="utf-8")
+        if path.exists() and not force:
+            raise FileExistsError(_exists(path))
+        draft.chmod(0o666 & ~_umask())
+        os.replace(draft, path)
+    finally:
+        draft.unlink(missing_ok=True)
+    return path
+
+
+def _chapters(chapter: int | Iterable[int] | None) -> list[Chapter]:
+    there = chapters()
+    if chapter is None:
+        return list(there)
+    numbers = [chapter] if isinstance(chapter, int) else sorted(set(chapter))
+    for number in numbers:
+        if isinstance(number, bool) or number not in range(len(there)):
+            raise ValueError(f"chapter = {number!r} is outside 0…{len(there) - 1}: 0 is the opening.")
+    if not numbers:
+        raise ValueError(f"No chapter is given: name some of 0…{len(there) - 1}.")
+    return [there[number] for number in numbers]
+
+
+def _maker(demo: str | Demo | None) -> Callable[[], Demo] | None:
+    """What makes the demo to record; the reader's own is left alone."""
+    if demo is None:
+        return None
+    if isinstance(demo, Demo):
+        return partial(type(demo), **{name: getattr(demo, name) for name in demo.state_names()})
+    if demo not in wonderland.__all__:
+        raise ValueError(f"demo = {demo!r} is unknown: give one of {', '.join(wonderland.__all__)}.")
+    return getattr(wonderland, demo)
+
+
+def _draft(path: Path, force: bool) -> Path:
+    """An empty file beside the one to be written, which takes its place when it is whole."""
+    try:
+        if path.is_dir():
+            example = path / "rabbit-hole.html"
+            raise IsADirectoryError(f"{path} is a folder: give the name of a file, such as {example}.")
+        if path.exists() and not force:
+            raise FileExistsError(_exists(path))
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
+    except OSError as error:
+        if error.errno is None:  # one of the above
+            raise
+        raise type(error)(f"{path} cannot be written: {error.strerror}. Give a folder that can be.") from None
+    os.close(handle)
+    return Path(name)
+
+
+def _exists(path: Path) -> str:
+    return f"{path} exists: give another name, or write over it with force (--force)."
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def _single(make: Callable[[], Demo], progress: bool, stop: Event) -> str:
+    demo = make()
+    name = type(demo).__name__
+    return single(name, demo.title, _cards({name: demo}, [], progress, stop)[0][name])
+
+
+def _book(parts: list[Chapter], progress: bool, stop: Event) -> str:
+    names = [content for chapter in parts for kind, content in chapter.parts if kind == "demo"]
+    asked = [entry for entry in ENTRIES if entry.demo] if any(("ledger", "") in c.parts for c in parts) else []
+    demos = {name: getattr(wonderland, name)() for name in names}
+    return book(parts, *_cards(demos, asked, progress, stop))
+
+
+def _cards(
+    demos: dict[str, Demo], asked: list[Entry], progress: bool, stop: Event
+) -> tuple[dict[str, str], dict[str, Claim]]:
+    """Every demo's card, and the claims of the ledger that are asked for."""
+    plans = {name: plan(demo) for name, demo in demos.items()}  # all of them first: a refusal comes at once
+    cards: dict[str, str] = {}
+    found: dict[str, Claim] = {}
+    total = sum(one.states for one in plans.values()) + len(asked)
+    with tqdm(total=total, unit=" states", disable=not progress, leave=False, mininterval=0.5) as bar:
+
+        def tick() -> None:
+            if stop.is_set():
+                raise InterruptedError("The snapshot was given up.")
+            bar.update()
+
+        for name, recording in plans.items():
+            bar.set_description(name)
+            record(recording, tick)
+            cards[name] = card(recording, pictures(recording))
+        bar.set_description("the ledger")
+        for entry in asked:
+            found |= measure(entry)
+            tick()
+    return cards, found
