@@ -1,8 +1,10 @@
 """What every demo shares."""
 
 import inspect
+import re
 
 import numpy as np
+import panel as pn
 import pytest
 from bokeh.models import Plot
 
@@ -31,7 +33,10 @@ class TestEveryDemo:
 
     def test_controls_and_axes_are_parameters(self, kind: type[Demo]) -> None:
         assert set(kind.controls) | set(kind.more) <= set(kind.param)
-        assert set(kind.axes) <= set(kind.state_names())
+        axes = {name for key in kind.axes for name in (key if isinstance(key, tuple) else (key,))}
+        assert axes <= set(kind.state_names())
+        assert {name for group in kind.apart for name in group} <= axes
+        assert set(kind.presses) <= {*kind.controls, *kind.more}
         assert set(kind.throttled) <= {*kind.controls, *kind.more}
 
     def test_marks_keep_their_structure(self, kind: type[Demo]) -> None:
@@ -49,6 +54,18 @@ class TestEveryDemo:
             value = getattr(one, name)
             if isinstance(value, np.ndarray):
                 assert value is not getattr(two, name)
+
+
+def test_without_panel_loaded_a_notebook_says_what_to_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pn.extension, "_loaded", False)
+    said = RotationDemo()._repr_mimebundle_()
+    assert set(said) == {"text/plain"}
+    code = re.search(r"run (.*?), and then this cell", said["text/plain"])[1]
+    called = []
+    monkeypatch.setattr(pn, "extension", lambda **options: called.append(options))
+    exec(code, {})
+    assert called == [{"inline": True}]
+    assert "RotationDemo()" in said["text/plain"]
 
 
 def test_the_card_is_fed_in_place() -> None:

@@ -266,7 +266,7 @@ def test_numbers_are_written_out_unless_they_are_tiny_or_huge():
     written = {0: "0", 0.0012: "0.0012", 7.25: "7.2", 99.96: "100", 270.4: "270", 99_999: "99,999", -0.5: "−0.50"}
     assert {value: plain(value) for value in written} == written
     assert plain(1e5) == "1.0×10⁵"
-    assert plain(4.4e-16) == "4.4e-16"
+    assert plain(4.4e-16) == "4.4e−16"
 
 
 def test_an_oft_that_trains_nothing_reduces_nothing():

@@ -114,7 +114,7 @@ def test_the_claims_are_judged_by_the_numbers() -> None:
     claims = {claim.key: claim for claim in demo.claims(demo.result)}
     assert claims["energy"].verdict == "partly"
     assert f"{demo.result.updates['W·R (OFT)'].cosine:.2f}" in claims["energy"].measured
-    assert claims["lora-energy"].verdict == "fails"
+    assert claims["lora-energy"].verdict == "partly"  # 1.4%: marked ~
     assert f"{100 * demo.result.updates['LoRA'].change:+.2f}%".replace("-", "−") in claims["lora-energy"].measured
 
 

@@ -15,6 +15,7 @@ class Thing(param.Parameterized):
     count = Whole(default=3, bounds=(1, 10**12), label="Features")
     matrix = Matrix(default=np.eye(2), label="W")
     free = Real(default=1.0, label="Scale")
+    cell = Real(default=1.0, bounds=(-1e6, 1e6), label="Cell")
 
 
 @pytest.mark.parametrize(
@@ -30,6 +31,10 @@ class Thing(param.Parameterized):
         ("share", [1], "Share kept is"),
         ("count", 0, "Features = 0 is out of range: give a whole number, 1…1,000,000,000,000."),
         ("count", 10**13, "Features = 10,000,000,000,000 is out of range"),
+        ("count", 10**4000, "Features = 10^4000 or so is out of range"),
+        ("cell", -2e7, "Cell = -20,000,000 is out of range: give a number, -1,000,000…1,000,000."),
+        ("free", 10**400, "Scale is 10^400 or so: give a number."),
+        ("cell", 1e30, "Cell = 1e+30 is out of range"),
         ("count", 2.5, "Features is 2.5: give a whole number"),
         ("count", "2.5", "Features is “2.5”"),
         ("count", np.nan, "Features is nan"),

@@ -1,12 +1,17 @@
 import asyncio
+import os
 import threading
+import time
+from functools import partial
 
+import numpy as np
 import pytest
 import torch
 
+from tests.streams import where
 from wonderland import backend
 from wonderland.demos import jobs
-from wonderland.demos.jobs import WORKERS, Job, Worker, _pool
+from wonderland.demos.jobs import WORKERS, Worker, beside
 
 PATIENCE = 60  # seconds; torch may have to be loaded first
 
@@ -15,8 +20,8 @@ class Log:
     """Remembers what a worker reports."""
 
     def __init__(self):
-        self.batches, self.ends = [], []
-        self.worker = Worker(self.batches.append, self.ends.append)
+        self.batches, self.ends, self.places = [], [], []
+        self.worker = Worker(self.batches.append, self.ends.append, self.places.append)
 
     @property
     def news(self):
@@ -130,7 +135,7 @@ def test_readers_share_a_bounded_pool():
         gate.wait(PATIENCE)
         yield None
 
-    running = [Job(stream, _pool()) for _ in range(WORKERS + 3)]
+    running = [beside().submit(stream) for _ in range(WORKERS + 3)]
 
     async def all_there():
         await until(lambda: len(started) == WORKERS)
@@ -141,6 +146,66 @@ def test_readers_share_a_bounded_pool():
     assert [job.error() for job in running] == [None] * len(running)
     assert len(started) == WORKERS + 2
     assert len({thread.name for thread in started}) <= WORKERS
+
+
+def test_who_waits_is_told_of_every_place_in_line():
+    gates = [threading.Event() for _ in range(WORKERS + 2)]
+
+    def stream(gate):
+        yield "begun"
+        gate.wait(PATIENCE)
+
+    async def session(logs):
+        for log, gate in zip(logs, gates, strict=True):
+            log.worker.start(partial(stream, gate))
+        await until(lambda: all(log.news for log in logs[:WORKERS]))
+        assert [log.worker.place for log in logs] == [0] * WORKERS + [1, 2]
+        gates[0].set()
+        await until(lambda: logs[-2].news and logs[-1].worker.place == 1)
+        assert logs[-2].worker.place == 0
+        for gate in gates:
+            gate.set()
+        await until(lambda: all(log.ends for log in logs))
+
+    logs = [Log() for _ in gates]
+    asyncio.run(session(logs))
+    assert [log.places for log in logs] == [[]] * WORKERS + [[1, 0], [2, 1, 0]]
+
+
+def test_a_job_afar_computes_in_another_process():
+    async def session(log):
+        log.worker.start(where, afar=True)
+        await until(lambda: log.ends)
+
+    log = Log()
+    asyncio.run(session(log))
+    assert log.ends == [None]
+    assert log.news[0] != os.getpid()
+
+
+def test_a_scheduler_that_is_not_there_is_named_and_the_page_lives_on(monkeypatch, free_port):
+    address = f"tcp://127.0.0.1:{free_port}"
+    monkeypatch.setenv("WONDERLAND_SCHEDULER", address)
+    jobs.away.cache_clear()
+    alive = []
+
+    async def session(log):
+        log.worker.start(where, afar=True)
+        while not log.ends:
+            alive.append(time.monotonic())
+            await asyncio.sleep(0.01)
+        log.worker.start(lambda: ["here, all the same"])
+        await until(lambda: len(log.ends) == 2)
+
+    log = Log()
+    try:
+        asyncio.run(session(log))
+    finally:
+        jobs.away.cache_clear()
+    assert f"WONDERLAND_SCHEDULER = {address} cannot be reached" in str(log.ends[0])
+    assert log.ends[1] is None
+    assert log.news == ["here, all the same"]
+    assert max(np.diff(alive)) < 2  # seconds: the loop was never held up for the scheduler's five
 
 
 def test_torch_keeps_to_one_core_and_gives_it_back():

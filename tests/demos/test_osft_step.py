@@ -12,6 +12,7 @@ from wonderland.backend.step import RULE_CHOICES, LayerRun, StepSettings
 from wonderland.demos import jobs, step_track
 from wonderland.demos.osft_step import LAYERS
 from wonderland.demos.step_marks import AT_REST, FLOOR, HELD, MAPS, NEEDLES
+from wonderland.theme import palette
 
 CLOSE = {"rtol": 1e-5, "atol": 1e-6}  # the reader's own loop below computes in float32
 TRAP = {"layer": "48×64", "k": 12, "samples": 100, "steps": 60}
@@ -48,12 +49,13 @@ def two_sided_run(seed, k, lr, steps):
 
 def test_defaults_are_the_tutorials(demo):
     assert (demo.layer, demo.samples, demo.k, demo.rule, demo.optimizer, demo.lr, demo.steps) == (
-        "3×3", 5, 1, "joint", "sgd", 0.1, 0,
+        "3×3", 5, 1, "joint", "sgd", 0.1, 1,
     )  # fmt: skip
     assert (demo.basis, demo.project) == ("fixed", "gradient")
 
 
-def test_before_the_first_press_the_weight_is_there(demo):
+def test_before_the_first_step_the_weight_is_there(demo):
+    demo.steps = 0
     layer, x, y = drawn(0)
     np.testing.assert_allclose(demo.result.matrices["W"], layer.weight.detach(), **CLOSE)
     assert list(demo.result.matrices) == ["W"]
@@ -64,7 +66,7 @@ def test_before_the_first_press_the_weight_is_there(demo):
 
 @pytest.mark.parametrize("seed", [0, 7])
 def test_a_press_takes_the_tutorials_step(demo, seed):
-    demo.seed = seed
+    demo.param.update(seed=seed, steps=0)
     demo.param.trigger("take")
     layer, x, y = drawn(seed)
     optimizer = torch.optim.SGD(layer.parameters(), lr=0.1)
@@ -84,6 +86,30 @@ def test_a_press_takes_the_tutorials_step(demo, seed):
     shown = demo.details(demo.result)
     assert f"{demo.result.matrices['new W'][2, 1]:+.4f}" in shown
     assert f"σ<sub>1</sub> = {float(S[0]):.4f}" in shown
+
+
+def test_what_is_protected_goes_by_direction_and_not_by_rank(demo):
+    """What is free may grow beyond what is protected: order tells nothing."""
+    demo.param.update(layer="16×16", project="core", optimizer="adam", lr=0.05, k=1, steps=0)
+    first = demo.result.sigma[0]
+    np.testing.assert_allclose(demo.result.protected, [1] + [0] * 15, atol=1e-9)
+    demo.steps = 200
+    sigma, shares = demo.result.sigma, demo.result.protected
+    kept = int(np.argmax(shares))
+    assert kept > 0
+    assert sigma[kept] == pytest.approx(first, rel=1e-5)
+    np.testing.assert_allclose(shares, np.arange(16) == kept, atol=1e-4)
+    assert f'σ<sub>{kept + 1}</sub> = {first:.4f} <span class="tag">protected' in demo.details(demo.result)
+    inks = demo.marks(demo.result)["sigma"]["ink"]
+    assert [at for at, ink in enumerate(inks) if ink == palette(demo.dark).critical] == [kept]
+    # The joint rule lets the two mix: then the tag says how much of each is protected.
+    demo.param.update(project="gradient", rule="joint", optimizer="sgd", lr=0.3, k=4)
+    U, _, Vt = np.linalg.svd(demo.result.matrices["W"])
+    U_0, _, Vt_0 = np.linalg.svd(OSFTStep(layer="16×16").result.matrices["W"])
+    shares = (np.square(U_0[:, :4].T @ U).sum(axis=0) + np.square(Vt_0[:4] @ Vt.T).sum(axis=0)) / 2
+    np.testing.assert_allclose(demo.result.protected, shares, atol=1e-6)
+    assert ((shares > 0.02) & (shares < 0.98)).any()
+    assert "% protected" in demo.details(demo.result)
 
 
 def test_the_curves_are_the_run(demo):
@@ -154,14 +180,14 @@ def test_one_step_more_costs_one_step(demo, monkeypatch):
     step = LayerRun.step
     monkeypatch.setattr(LayerRun, "step", lambda run: taken.append(run) or step(run))
     demo.steps = 30
-    assert len(taken) == 30
+    assert len(taken) == 29  # the first was taken before
     demo.param.trigger("take")
-    assert (demo.steps, len(taken)) == (31, 31)
+    assert (demo.steps, len(taken)) == (31, 30)
     demo.n = 9
     demo.param.trigger("run")
-    assert (demo.steps, len(taken)) == (40, 40)
+    assert (demo.steps, len(taken)) == (40, 39)
     demo.steps = 12
-    assert len(taken) == 40  # turned back: remembered
+    assert len(taken) == 39  # turned back: remembered
     assert demo.result.taken == 12
 
 

@@ -48,7 +48,7 @@ def test_while_a_picture_is_under_way_only_the_latest_wish_of_each_kind_is_kept(
 
 @pytest.mark.usefixtures("served")
 def test_a_button_finds_the_slider_where_the_reader_left_it() -> None:
-    demo = OSFTStep(n=3)
+    demo = OSFTStep(n=3, steps=0)
     slider, run = field(demo, "n"), field(demo, "run")
     demo.pace.set_out()
     slider.value = 5

@@ -100,5 +100,5 @@ def await_answer(address: str, process: subprocess.Popen, timeout: float = 60.0)
                 if answer.status == 200:
                     return
         except (URLError, ConnectionError, TimeoutError):
-            time.sleep(0.2)
+            time.sleep(0.05)
     raise RuntimeError(f"{address} did not answer within {timeout:g} s")

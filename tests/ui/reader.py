@@ -42,8 +42,11 @@ class Reader:
 
     def data(self, mark: str) -> dict[str, list[Any]]:
         """The columns of one mark as the browser holds them."""
-        found = self.wait_for(lambda: self.page.evaluate(_COLUMNS, mark), f"mark {mark!r}")
-        return found
+        return self.wait_for(lambda: self.found(mark), f"mark {mark!r}")
+
+    def found(self, mark: str) -> dict[str, list[Any]] | None:
+        """The same, or None where no picture on the page draws that mark just now."""
+        return self.page.evaluate(_COLUMNS, mark)
 
     def column(self, mark: str, name: str) -> np.ndarray:
         """One numeric column of one mark."""
@@ -62,12 +65,13 @@ class Reader:
         except AssertionError:
             raise AssertionError(f"{mark}.{name} is {self.column(mark, name)}, not {wanted}") from None
 
-    def expect_address(self, part: str) -> None:
+    def expect_address(self, part: str, timeout: float = 15.0) -> None:
         """Wait until the address holds, or with ``$`` at the end ends in, this."""
         if part.endswith("$"):
-            self.wait_for(lambda: self.page.url.endswith(part[:-1]), f"an address that ends in {part[:-1]!r}")
+            there, what = lambda: self.page.url.endswith(part[:-1]), f"an address that ends in {part[:-1]!r}"
         else:
-            self.wait_for(lambda: part in self.page.url, f"{part!r} in the address")
+            there, what = lambda: part in self.page.url, f"{part!r} in the address"
+        self.wait_for(there, what, timeout)
 
     def readout(self, label: str) -> str:
         """The value that stands under the picture beside this label."""
@@ -107,9 +111,18 @@ class Reader:
             self.page.keyboard.press(key)
 
     def choose(self, label: str, option: str) -> None:
-        """Choose an option of a select by keyboard or mouse."""
-        self.page.get_by_role("combobox", name=label).click()
-        self.page.get_by_role("menuitem", name=option, exact=True).click()
+        """Choose an option of a select by keyboard; its list opens at the present value."""
+        self.page.get_by_role("combobox", name=label).first.press("ArrowDown")
+        options, wanted = self.page.get_by_role("option"), self.page.get_by_role("option", name=option, exact=True)
+        self.page.get_by_role("option", selected=True).and_(self.page.locator(":focus")).wait_for()
+        wanted.wait_for()
+        self.page.keyboard.press("Home")
+        for _ in range(options.count()):
+            if wanted.and_(self.page.locator(":focus")).count():
+                break
+            self.page.keyboard.press("ArrowDown")
+        self.page.keyboard.press("Enter")
+        wanted.wait_for(state="hidden")
 
     def type(self, label: str, text: str) -> None:
         """Type into a labelled text field and leave it."""

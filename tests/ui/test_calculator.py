@@ -7,6 +7,11 @@ from tests.ui.reader import Reader
 OFT, OFT_BLOCKS, BOFT, FACTORED, CORE = 5, 6, 8, 10, 11
 
 
+def press_first(reader: Reader, label: str) -> None:
+    """Press a button of the chapter's first demo; its second has one of the same name."""
+    reader.page.get_by_role("button", name=label, exact=True).first.click()
+
+
 def test_typed_fields_move_the_bars(reader: Reader) -> None:
     reader.open("?chapter=10")
     start = [131_072, 12_288, 256, 131_072, 12_288, 3_840, 7_936, 120, 4_352, 152, 98_432, 49_152]
@@ -26,7 +31,7 @@ def test_typed_fields_move_the_bars(reader: Reader) -> None:
     reader.wait_for(lambda: reader.column("bars", "x1")[OFT] == 1024 * 63 / 2, "OFT with larger blocks")
     reader.expect_readout("OFT’s reduction", f"{1 - 1024 * 63 / 2 / 524_288:.2%}")
     reader.wait_for(lambda: "block=64" in reader.page.url and "rank=32" in reader.page.url, "the address")
-    reader.press("Reset")
+    press_first(reader, "Reset")
     reader.expect_column("bars", "x1", start)
 
 
@@ -53,7 +58,7 @@ def test_the_trick_drawer(reader: Reader) -> None:
     assert reader.data("counts")["text"][BOFT] == "—"
     reader.type("Input features", "96")
     reader.wait_for(lambda: reader.column("bars", "x1")[BOFT] == 96 * 8 + 256, "BOFT again")
-    reader.press("More controls")
+    press_first(reader, "More controls")
     reader.type("BOFT block size", "4")
     reader.wait_for(lambda: reader.column("bars", "x1")[BOFT] == 96 * 4 + 256, "BOFT with smaller blocks")
     reader.nudge("BOFT factors", times=1)

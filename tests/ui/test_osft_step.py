@@ -31,21 +31,22 @@ def open_ready(reader: Reader, query: str) -> Reader:
 
 def test_each_press_is_a_step(reader: Reader) -> None:
     open_ready(reader, "?chapter=9")
-    reader.expect_readout("steps", "0")
-    for taken in (1, 2):
+    expect_losses(reader, 1)
+    reader.expect_readout("steps", "1")
+    for taken in (2, 3):
         reader.press("Take a step")
         expect_losses(reader, taken)
         reader.expect_readout("steps", str(taken))
     with one_core():
-        records = LayerRun(StepSettings()).run(2)
+        records = LayerRun(StepSettings()).run(3)
     last = records[-1]
     np.testing.assert_allclose(reader.column("right", "y")[1:], [np.log10(r.leak.right) for r in records], atol=1e-9)
     reader.expect_readout("‖ΔW Vₕ‖, protected inputs", f"{last.leak.right:.1e}")
     shown = reader.page.locator(".matrix").nth(3).inner_text().split()
     assert shown == [f"{value:+.4f}" for value in last.weight_after.ravel()]
-    reader.expect_address("steps=2")
+    reader.expect_address("steps=3")
     reader.press("Reset")
-    reader.expect_readout("steps", "0")
+    reader.expect_readout("steps", "1")
 
 
 def test_the_switches_and_the_layer(reader: Reader) -> None:
@@ -86,11 +87,11 @@ def test_many_steps_do_not_stop_the_page(reader: Reader) -> None:
     open_ready(reader, "?chapter=9&layer=48×64&k=12&samples=100&lr=1&rule=two-sided")
     reader.nudge("N", "ArrowRight", times=2)
     reader.press("Run N steps")
-    reader.wait_for(lambda: "of 102 …" in reader.readout("steps"), "the run", PATIENCE)
+    reader.wait_for(lambda: "of 103 …" in reader.readout("steps"), "the run", PATIENCE)
     reader.press("More controls")  # the page answers meanwhile
     reader.page.get_by_role("textbox", name="Learning rate", exact=True).wait_for()
-    expect_losses(reader, 102, **trap)
-    reader.expect_readout("steps", "102")
+    expect_losses(reader, 103, **trap)
+    reader.expect_readout("steps", "103")
     assert reader.column("right", "y").max() < -10
     assert reader.readout("‖ΔW Vₕ‖, protected inputs") == f"{10 ** reader.column('right', 'y')[-1]:.1e}"
 

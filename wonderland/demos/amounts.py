@@ -27,7 +27,7 @@ def plain(value: float) -> str:
         text = f"{value:,.{max(0, 1 - floor(log10(size)))}f}"
     else:
         text = f"{value:.2g}"
-    return text.replace("-", "−") if value < 0 else text
+    return text.replace("-", "−")  # which no line ends at
 
 
 def many(number: int, noun: str) -> str:

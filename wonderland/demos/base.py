@@ -1,13 +1,9 @@
 """What every demo shares: a pure function of its parameters, drawn in one card."""
 
-import ast
 import html as _html
 import inspect
-import textwrap
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from functools import cached_property
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -15,49 +11,18 @@ import panel as pn
 import panel_material_ui as pmui
 import param
 
+import wonderland
+from wonderland.demos import notebook
 from wonderland.demos.canvas import Canvas, Marks
 from wonderland.demos.fields import FieldError, field
+from wonderland.demos.fold import fold
+from wonderland.demos.jobs import served
 from wonderland.demos.pace import Pace
+from wonderland.demos.unseen import SelectKeys
+from wonderland.demos.words import Claim, Readout, claims_html, described_html, readouts_html, source_of
 from wonderland.theme import html, palette, stylesheet
 
-_QUIET = {
-    "&.MuiToggleButton-root": {
-        "border": 0,
-        "padding": "4px 8px",
-        "marginLeft": "-8px",
-        "color": "var(--w-muted)",
-        "whiteSpace": "nowrap",
-    },
-    "&.Mui-selected": {"backgroundColor": "transparent", "color": "var(--w-text)"},
-}
-
-
-@dataclass(frozen=True)
-class Readout:
-    """One number under the picture.
-
-    `concept` names a color of the palette; `verdict` is "ok", "close" or "off" where the number is judged.
-    """
-
-    label: str
-    value: str
-    concept: str = "text"
-    verdict: str = ""
-
-
-@dataclass(frozen=True)
-class Claim:
-    """What the tutorial says beside what was measured here.
-
-    `key` is the claim's name in the ledger; `verdict` is "holds", "partly" or "fails". `tested` is false in a state
-    that does not put the claim to the test, a shear for what is said of rotations; the ledger leaves that out.
-    """
-
-    key: str
-    tale: str
-    measured: str
-    verdict: str
-    tested: bool = True
+__all__ = ["Claim", "Demo", "Readout", "source_of"]
 
 
 class Demo(pn.viewable.Viewer):
@@ -82,8 +47,17 @@ class Demo(pn.viewable.Viewer):
     """Parameters too slow to follow while a slider moves."""
     code: ClassVar[tuple[Callable | str, ...]] = ()
     """The functions that computed what is on screen, or their source, shown on demand."""
-    axes: ClassVar[dict[str, Iterable]] = {}
-    """The values of each control that a recording of this demo holds."""
+    axes: ClassVar[dict[str | tuple[str, ...], Iterable]] = {}
+    """The values of each control that a recording of this demo holds, in every combination: keep them few.
+
+    Parameters that move together have one entry, their names a tuple and so each of its values. What has none stays
+    as it is.
+    """
+    apart: ClassVar[tuple[tuple[str, ...], ...]] = ()
+    """Groups of axes that no mark and no number depends on together: a recording holds the combinations within each
+    group instead of all. An axis in none of them goes with each."""
+    presses: ClassVar[tuple[str, ...]] = ()
+    """The buttons that a recording answers: they move along its axes."""
 
     def __init__(self, **params: Any) -> None:
         params.setdefault("dark", pn.config.theme == "dark")
@@ -132,6 +106,10 @@ class Demo(pn.viewable.Viewer):
         """What the tutorial claims here, against what this state measures."""
         return []
 
+    def offered(self, name: str) -> bool:
+        """Whether a control does anything in the present state."""
+        return True
+
     def on_shown(self) -> None:
         """Called when the demo comes on screen: the place to start loading what it needs."""
 
@@ -145,6 +123,34 @@ class Demo(pn.viewable.Viewer):
         """Set every parameter back to its default."""
         self.pace.flush()  # or what is waiting would come after
         self.param.update(**{name: self.param[name].default for name in self.state_names()})
+
+    def draw(self) -> list[pn.viewable.Viewable]:
+        """The pictures of the present state in the present theme, drawn anew; `marks` feed them from then on."""
+        self._canvas = Canvas(self.marks(self.result), palette(self.dark))
+        return self.pictures(self._canvas)
+
+    def words(self) -> dict[str, str]:
+        """The words of the present state as HTML, block by block: described, readouts, details, claims."""
+        result = self.result
+        if result is None:
+            return {}
+        return {
+            "described": described_html(self.describe(result)),
+            "readouts": readouts_html(self.readouts(result)),
+            "details": self.details(result),
+            "claims": claims_html(self.claims(result)),
+        }
+
+    def listing(self) -> str:
+        """The code that computed what is on screen."""
+        return "\n\n".join(code if isinstance(code, str) else inspect.getsource(code) for code in self.code)
+
+    def snapshot(self, path: str | Path, *, force: bool = False, progress: bool = True) -> Path:
+        """Write this demo as one HTML file that needs no server; see `wonderland.snapshot`.
+
+        It opens in the demo's present state.
+        """
+        return wonderland.snapshot(path, demo=self, force=force, progress=progress)
 
     def _on_controls(self, *_: object) -> None:
         try:
@@ -163,6 +169,10 @@ class Demo(pn.viewable.Viewer):
         if self._canvas is None or self.result is None:
             return
         self._canvas.feed(self.marks(self.result))
+        self._tell()
+
+    def _tell(self) -> None:
+        """Bring what stands beside the pictures up to date."""
         self._words.object = self._words_html()
         self._error.text = self.problem
         self.pace.set_out()
@@ -171,27 +181,31 @@ class Demo(pn.viewable.Viewer):
         if self._canvas is None:
             return
         self._card.styles = self._variables()
-        for pane, fresh in zip(self._pictures, self._drawn(), strict=True):
+        for pane, fresh in zip(self._pictures, self.draw(), strict=True):
             pane.object = fresh.object  # in place: new panes would make the page jump
         self.pace.set_out()
 
     def _variables(self) -> dict[str, str]:
         return palette(self.dark).variables()
 
-    def _drawn(self) -> list[pn.viewable.Viewable]:
-        self._canvas = Canvas(self.marks(self.result), palette(self.dark))
-        return self.pictures(self._canvas)
-
     # The card
 
     def __panel__(self) -> pn.Column:
         return self._card
 
+    def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> Any:
+        if not pn.extension._loaded:
+            return {"text/plain": notebook.needs_panel(f"{type(self).__name__}()")}
+        data, metadata = super()._repr_mimebundle_(include, exclude)
+        if "text/html" in data:  # not so where widgets of Jupyter carry the page
+            data["text/html"] = notebook.patient(notebook.slimmed(data["text/html"]))
+        return data, metadata
+
     @cached_property
     def _card(self) -> pn.Column:
         self._error = FieldError(text=self.problem)
         self._pictures = pn.Column(
-            *self._drawn(),
+            *self.draw(),
             sizing_mode="stretch_width",
             margin=0,
             css_classes=["pictures"],
@@ -211,6 +225,7 @@ class Demo(pn.viewable.Viewer):
             body,
             self._words,
             self._code(),
+            SelectKeys(),
             sizing_mode="stretch_width",
             margin=0,
             css_classes=["demo"],
@@ -220,8 +235,19 @@ class Demo(pn.viewable.Viewer):
 
     def _header(self) -> pn.Row:
         heading = html(f"<h2>{_html.escape(self.title)}</h2>", "demo", css_classes=["heading"])
-        reset = pmui.Button(label="Reset", variant="text", size="small", on_click=lambda _: self.reset(), margin=0)
-        return pn.Row(heading, reset, sizing_mode="stretch_width", margin=0, css_classes=["header"])
+        return pn.Row(heading, self._reset_button(), sizing_mode="stretch_width", margin=0, css_classes=["header"])
+
+    def _reset_button(self) -> pmui.Button:
+        button = pmui.Button(label="Reset", variant="text", size="small", on_click=lambda _: self.reset(), margin=0)
+
+        def on_theme(event: param.parameterized.Event) -> None:
+            """In a notebook widgets take its theme, dark or light; the demo around them has to, too."""
+            if not served():
+                self.dark = event.new
+
+        button.dark_theme = self.dark
+        button.param.watch(on_theme, "dark_theme")
+        return button
 
     def _controls(self) -> pn.Column:
         widgets = [field(self, name, throttled=name in self.throttled) for name in self.controls]
@@ -231,7 +257,7 @@ class Demo(pn.viewable.Viewer):
                 sizing_mode="stretch_width",
                 margin=0,
             )
-            widgets.append(_fold("More controls", folded))
+            widgets.append(fold("More controls", folded))
         return pn.Column(
             *widgets,
             *self.beside(),
@@ -246,57 +272,10 @@ class Demo(pn.viewable.Viewer):
     def _code(self) -> pn.Column:
         if not self.code:
             return pn.Column(margin=0)
-        source = "\n\n".join(code if isinstance(code, str) else inspect.getsource(code) for code in self.code)
-        text = html(f"<pre tabindex='0'><code>{_html.escape(source)}</code></pre>", "demo", css_classes=["code"])
-        return _fold("The code that computed this", text)
+        text = html(
+            f"<pre tabindex='0'><code>{_html.escape(self.listing())}</code></pre>", "demo", css_classes=["code"]
+        )
+        return fold("The code that computed this", text)
 
     def _words_html(self) -> str:
-        result = self.result
-        if result is None:
-            return ""
-        rows = "".join(
-            f'<div class="{r.verdict}" style="--concept: var(--w-{_ink(r.concept)})">'
-            f"<dt>{_html.escape(r.label)}</dt><dd>{_html.escape(r.value)}</dd></div>"
-            for r in self.readouts(result)
-        )
-        claims = "".join(
-            f'<div class="claim {c.verdict}"><p class="tale"><span>The tale</span>{_html.escape(c.tale)}</p>'
-            f'<p class="measured"><span>Measured</span>{_html.escape(c.measured)}</p></div>'
-            for c in self.claims(result)
-        )
-        words = _html.escape(self.describe(result))
-        return (
-            f'<p class="described" role="img" aria-label="{words}"></p>'
-            f'<dl class="readouts">{rows}</dl>{self.details(result)}<div class="claims">{claims}</div>'
-        )
-
-
-def _ink(concept: str) -> str:
-    """The color in which a concept can be read; neutral is a color for marks."""
-    return "muted" if concept == "neutral" else concept
-
-
-def source_of(module: str, name: str) -> str:
-    """The source of a function or method, ``"LayerRun.step"`` say, read without importing its module.
-
-    For code that needs torch, which a page does not wait for.
-    """
-    text = Path(find_spec(module).origin).read_text(encoding="utf-8")
-    node: Any = ast.parse(text)
-    for part in name.split("."):
-        node = next(child for child in node.body if getattr(child, "name", None) == part)
-    return textwrap.dedent(ast.get_source_segment(text, node, padded=True))
-
-
-def _fold(label: str, content: pn.viewable.Viewable) -> pn.Column:
-    """A disclosure: the content is built only when it is opened."""
-    toggle = pmui.Toggle(label=label, size="small", margin=0, sx=_QUIET)
-    body = pn.Column(margin=0, sizing_mode="stretch_width", visible=False)
-
-    def on_toggle(event: param.parameterized.Event) -> None:
-        if not body.objects:
-            body.append(content)
-        body.visible = event.new
-
-    toggle.param.watch(on_toggle, "value")
-    return pn.Column(toggle, body, sizing_mode="stretch_width", margin=0, css_classes=["fold"])
+        return "".join(self.words().values())

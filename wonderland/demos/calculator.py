@@ -12,7 +12,7 @@ from wonderland.demos.base import Claim, Demo, Readout
 from wonderland.demos.canvas import Canvas, Marks
 from wonderland.demos.costs import FIELDS, Count, Layer, as_labelled, real_counts, smallest_k, tale_counts
 from wonderland.demos.parameters import Real, Whole
-from wonderland.maths import counting
+from wonderland.maths import counting, memory
 from wonderland.theme import palette
 
 PROMISED = 0.9
@@ -251,18 +251,18 @@ def _counts_table(result: CalculatorMeasure) -> str:
 
 
 def _memory_table(result: CalculatorMeasure) -> str:
-    whole = counting.training_memory(result.full, 0).total
+    whole = memory.training_memory(result.full, 0).total
     rows = ""
-    for key, row in result.real.items():
+    for row in result.real.values():
         if row.why:
             continue
-        held = counting.training_memory(row.trained, 0 if key == "full" else result.full, row.buffers)
+        held = memory.training_memory(row.trained, result.full * row.frozen, row.buffers)
         parts = (held.weights, held.gradients, held.optimizer, held.buffers, held.total)
         cells = "".join(f'<td class="number">{size(part)}</td>' for part in parts)
         rows += f'<tr><th scope="row">{row.method}</th>{cells}<td class="number">{percent(held.total, whole)}</td></tr>'
     return _table(
         "Memory in training with AdamW, float32, activations aside. Buffers are what the method keeps beside the "
-        "weights, as peft builds it; for C, both bases.",
+        "weights, as peft builds it; for C, as this book’s engine does, which keeps no W.",
         ("method",),
         ("weights", "gradients", "AdamW", "buffers", "total", "of full"),
         rows,

@@ -5,16 +5,17 @@ straight to the Bokeh sources that HoloViews made, which costs well under a mill
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from functools import cache
 from typing import Any
 
 import holoviews as hv
 import numpy as np
 import panel as pn
 from bokeh.core.property.vectorization import Field, Value
-from bokeh.events import Pan, PanEnd, PanStart, Tap
+from bokeh.events import Tap
+from bokeh.models import Patches
 from holoviews.plotting.bokeh.plot import BokehPlot
 
+from wonderland.demos.drag import follow_drag
 from wonderland.theme import MONO, SANS, Palette
 
 Columns = Mapping[str, Sequence[Any] | np.ndarray]
@@ -22,7 +23,10 @@ Marks = Mapping[str, Columns]
 
 hv.Store.set_current_backend("bokeh")
 
-_JUMP = 40  # pixels: a pointer is let go where it was last seen, but a cancelled one ends in the window's corner
+HINT = "hint"
+"""The mark of words on what a pointer does in a picture; a recording, where it does nothing, leaves it out."""
+SHORT = 256
+"""Numbers in an array, at most, that reach the browser sooner written out: an array is two messages of its own."""
 
 
 class Canvas:
@@ -50,7 +54,8 @@ class Canvas:
         ----------
         element
             `hv.Points`, `hv.Segments`, `hv.Rectangles`, `hv.Labels`, `hv.Curve`, `hv.Path`, …; for `hv.Image` the
-            columns are those of Bokeh's image glyph: image (one matrix, its first row lowest), x, y, dw, dh.
+            columns are those of Bokeh's image glyph: image (one matrix, its first row lowest), x, y, dw, dh; for
+            `hv.Path` and `hv.Polygons`, which are without holes here, xs and ys hold a whole line each.
         mark
             Name of the mark.
         fields
@@ -76,18 +81,26 @@ class Canvas:
                 for side, column in zip(("left", "bottom", "right", "top"), names, strict=False):
                     for quad in (glyph, *filter(None, variants)):
                         setattr(quad, side, Field(column))
+            if issubclass(element, hv.Polygons):  # HoloViews is prepared for holes, which would nest the columns
+                look = {name: getattr(glyph, name) for name in ("fill_color", "fill_alpha", "line_color")}
+                patches = Patches(xs=Field(names[0]), ys=Field(names[1]), **look)
+                others = dict.fromkeys(("selection_glyph", "nonselection_glyph", "muted_glyph"))
+                plot.handles["glyph_renderer"].update(glyph=patches, **others)
             if issubclass(element, hv.Curve):
                 glyph.line_join = "round"  # the default draws thorns where points lie on a straight line
             if font:
                 glyph.text_font = Value(font)
-            plot.handles["source"].update(name=mark, data=dict(self.marks[mark]))
+            plot.handles["source"].update(name=mark, data=_written(self.marks[mark]))
             self._plots[mark].append(plot)
 
         if issubclass(element, hv.Image):
             x, y, dw, dh = (columns[name][0] for name in ("x", "y", "dw", "dh"))
             made = element(columns["image"][0][::-1], bounds=(x, y, x + dw, y + dh))
             return made.opts(hooks=[connect], apply_ranges=False, **opts)
-        data = {name: list(columns[name]) for name in names[: keys + values]}
+        if issubclass(element, hv.Path):
+            data: Any = [np.column_stack(line) for line in zip(*(columns[name] for name in names[:2]), strict=True)]
+        else:
+            data = {name: list(columns[name]) for name in names[: keys + values]}
         made = element(data, kdims=names[:keys], vdims=names[keys : keys + values])
         return made.opts(hooks=[connect], apply_ranges=False, **opts)
 
@@ -101,9 +114,11 @@ class Canvas:
         xlabel: str = "",
         ylabel: str = "",
         title: str = "",
+        hint: str = "",
         xticks: Any = None,
         yticks: Any = None,
         logx: bool = False,
+        logy: bool = False,
         bare: bool = False,
         grid: bool = True,
         frame: str = "",
@@ -124,6 +139,8 @@ class Canvas:
             One unit is as long on both axes; give limits of equal span.
         height
             Height in pixels of a picture that is not square.
+        title, hint
+            What stands above; the hint is what a pointer does there.
         xticks, yticks
             Where the ticks are; an empty `yticks` leaves the y axis and its grid out.
         bare
@@ -134,7 +151,7 @@ class Canvas:
             Name of a mark with columns x and y, two limits each, that the limits follow; for a picture whose scale
             depends on what is chosen. A column ticks moves those of the horizontal axis; `xticks` must be given.
         on_drag
-            A method of the demo, called with the pointer's x, y and "start", "move" or "end"; see `follow_drag`.
+            A method of the demo, called with the pointer's x, y and "start", "move" or "end"; see `demos.drag`.
         on_tap
             Called with the x, y of a click.
         """
@@ -145,7 +162,9 @@ class Canvas:
             plot.state.ygrid.visible = grid and (yticks is None or len(yticks) > 0)
             if square:
                 _even_borders(plot.state, bare, bool(title), bool(xlabel), bool(ylabel))
+            plot.state.title.tags = [title]
             if frame:
+                plot.state.tags = [f"frame: {frame}"]  # for a recording, where no Python follows it
                 _reframe(plot.state, self.marks[frame])
                 self._framed.setdefault(frame, []).append(plot)
             if on_drag:
@@ -172,8 +191,9 @@ class Canvas:
             show_frame=False,
             xlabel=xlabel,
             ylabel=ylabel,
-            title=title,
+            title=f"{title} — {hint}" if hint else title,
             logx=logx,
+            logy=logy,
             **opts,
         )
         return pn.pane.HoloViews(
@@ -201,7 +221,7 @@ class Canvas:
                 for plot in self._framed[name]:
                     _reframe(plot.state, columns)
             for plot in self._plots[name]:
-                plot.handles["source"].data = dict(columns)
+                plot.handles["source"].data = _written(columns)
                 if plot.root not in [p.root for p in stale]:
                     stale.append(plot)
         for plot in stale:
@@ -234,69 +254,6 @@ class Canvas:
             axis.axis_label_text_font_style = "normal"
 
 
-def follow_drag(figure: Any, on_drag: Callable[[float, float, str], None]) -> None:
-    """Call a demo's method with the pointer's x, y and "start", "move" or "end" for every drag on a Bokeh figure.
-
-    A finger that is to scroll the page drags for some pixels, until the browser knows and cancels the drag. Whatever
-    it moved then goes back: the demo's parameters are again what they were at the start.
-    """
-    demo = on_drag.__self__
-    before: dict[str, Any] = {}
-    last = (0.0, 0.0)
-
-    def on_start(event: PanStart) -> None:
-        nonlocal last
-        last = event.sx, event.sy
-        before.update({name: getattr(demo, name) for name in demo.state_names()})
-        on_drag(event.x, event.y, "start")
-
-    def on_move(event: Pan) -> None:
-        nonlocal last
-        last = event.sx, event.sy
-        on_drag(event.x, event.y, "move")
-
-    def on_end(event: PanEnd) -> None:
-        on_drag(event.x, event.y, "end")
-        if np.hypot(event.sx - last[0], event.sy - last[1]) > _JUMP:
-            demo.param.update(**before)
-
-    for kind, follow in ((PanStart, on_start), (Pan, on_move), (PanEnd, on_end)):
-        figure.on_event(kind, follow)
-
-
-@cache
-def mixed(under: str, over: str, share: float) -> str:
-    """A color between two, given as #rrggbb."""
-    pairs = ((int(under[i : i + 2], 16), int(over[i : i + 2], 16)) for i in (1, 3, 5))
-    return "#" + "".join(f"{round(a + (b - a) * share):02x}" for a, b in pairs)
-
-
-def apart(values: Sequence[float], gap: float, low: float, high: float) -> np.ndarray:
-    """Heights for labels of these values: at least `gap` apart, within low…high, and else as near as can be.
-
-    The least squares of the moves, by pooling neighbors that would overlap.
-    """
-    order = np.argsort(values, kind="stable")
-    step = gap * np.arange(len(order))
-    pools: list[list[float]] = []
-    for height in np.asarray(values, dtype=float)[order] - step:
-        pools.append([height, 1])
-        while len(pools) > 1 and pools[-2][0] > pools[-1][0]:
-            (above, n), (below, m) = pools.pop(), pools.pop()
-            pools.append([(above * n + below * m) / (n + m), n + m])
-    placed = np.empty(len(order))
-    heights = [height for height, count in pools for _ in range(count)]
-    placed[order] = np.clip(heights, low, high - gap * max(len(order) - 1, 0)) + step
-    return placed
-
-
-def round_ticks(last: float, most: int = 6) -> list[int]:
-    """Round whole numbers from 0 to at most `last`, no more than `most` of them, evenly spaced."""
-    steps = (digit * 10**power for power in range(16) for digit in (1, 2, 5))
-    step = next(step for step in steps if last < step * most)
-    return list(range(0, int(last) + 1, step))
-
-
 def _on_page(plots: list[BokehPlot]) -> list[BokehPlot]:
     """Let go of plots that left the page, as another chapter came; before the page is up, none is on it."""
     return [plot for plot in plots if plot.state.document is not None] or plots
@@ -317,6 +274,19 @@ def _reframe(figure: Any, limits: Columns) -> None:
         limited.update(start=start, end=end)
     if "ticks" in limits:
         figure.xaxis[0].ticker.ticks = list(limits["ticks"])
+
+
+def _written(columns: Columns) -> dict[str, Any]:
+    """Columns as they reach the browser soonest: short arrays as plain numbers."""
+
+    def written(column: Any) -> Any:
+        if isinstance(column, np.ndarray):
+            return column.tolist() if column.ndim == 1 and column.size <= SHORT else column
+        if len(column) and isinstance(column[0], np.ndarray):
+            return [written(row) for row in column]
+        return column
+
+    return {name: written(column) for name, column in columns.items()}
 
 
 def _same(new: Columns, old: Columns) -> bool:

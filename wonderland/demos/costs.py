@@ -19,13 +19,17 @@ FIELDS = {
 
 @dataclass(frozen=True)
 class Count:
-    """What one method trains and holds for the layer; `why` says what is wrong where it cannot be built."""
+    """What one method trains and holds for the layer; `why` says what is wrong where it cannot be built.
+
+    `frozen` says whether the weight itself is held beside what is trained, and `buffers` what else is.
+    """
 
     method: str
     concept: str
     formula: str
     trained: int = 0
     buffers: int = 0
+    frozen: bool = True
     why: str = ""
 
 
@@ -67,7 +71,7 @@ def real_counts(layer: Layer) -> dict[str, Count]:
     n, m, r, k = layer.in_features, layer.out_features, layer.rank, layer.k
     b, blocks = counting.oft_block(n, layer.block), counting.oft_block(n, r)
     return {
-        "full": Count("full fine-tuning", "critical", "in·out", counting.full(n, m)),
+        "full": Count("full fine-tuning", "critical", "in·out", counting.full(n, m), frozen=False),
         "lora": Count(f"LoRA, rank {r:,}", "lora", "rank·(in + out)", counting.lora(n, m, r)),
         "oft": Count(f"OFT, blocks of {b:,}", "original", "in·(b − 1)/2", counting.oft(n, m, block=layer.block)),
         "oft blocks": Count(
@@ -99,6 +103,7 @@ def real_counts(layer: Layer) -> dict[str, Count]:
             "(out − k)·(in − k)",
             counting.osft_core(n, m, k),
             counting.buffers_osft_core(n, m, k),
+            frozen=False,
         ),
     }
 

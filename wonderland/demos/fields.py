@@ -268,5 +268,9 @@ def _matrix_field(owner: param.Parameterized, name: str) -> pn.Column:
         on_edit, cells=cells(), legend=parameter.label, prefix=parameter.label, sizing_mode="stretch_width"
     )
     watched = [name, "result"] if parameter.allow_None else [name]
-    owner.param.watch(lambda _: setattr(grid, "cells", cells()), watched)
+
+    def refresh(*_: object) -> None:
+        grid.cells, error.text = cells(), ""  # what was refused was said of another matrix
+
+    owner.param.watch(refresh, watched)
     return pn.Column(grid, error, sizing_mode="stretch_width", margin=(6, 0))

@@ -127,7 +127,13 @@ class LookingGlass(Demo):
     controls = ("side", "angle", "size")
     more = ("seed",)
     code = (turned, measure_geometry, orthogonal.cayley)
-    axes = {"side": ("W·R", "R·W"), "angle": range(-175, 176, 5)}
+    axes = {
+        "side": ("W·R", "R·W"),
+        "angle": range(-175, 176, 5),
+        "size": [round(0.05 * i, 2) for i in range(21)],
+        "seed": range(1, 5),
+    }
+    apart = (("side", "angle"), ("size",))
 
     def measure(self) -> GlassMeasure:
         W, BA = weights(self.seed)
@@ -175,7 +181,8 @@ class LookingGlass(Demo):
             canvas.picture(
                 ghost(),
                 *arrows("turned", ink.rotated),
-                title="turned — drag to turn",
+                title="turned",
+                hint="drag to turn",
                 on_drag=self._on_drag,
                 **axes,
                 **ticks,

@@ -10,10 +10,10 @@ import param
 
 from wonderland.demos.amounts import plain, scientific
 from wonderland.demos.base import Claim, Demo, Readout
-from wonderland.demos.canvas import Canvas, Columns, Marks, mixed
+from wonderland.demos.canvas import Canvas, Columns, Marks
 from wonderland.demos.parameters import Choice, Matrix, Real, Whole
 from wonderland.maths import orthogonal
-from wonderland.theme import Palette, palette
+from wonderland.theme import Palette, mixed, palette
 
 SMALLEST, LARGEST = 2, 8
 VECTORS, DRAWS = 100, 200
@@ -140,8 +140,11 @@ class MatrixGarden(Demo):
     axes = {
         "build": ("random (Haar)", "exact Cayley", "five-term series"),
         "size": range(SMALLEST, LARGEST + 1),
+        "norm": (0, 0.3, 0.6, 0.9, 1.2, 1.5),
         "repair": ("as it is", "by QR", "polar factor"),
+        "seed": range(4),
     }
+    presses = ("shuffle",)
 
     def __init__(self, **params: object) -> None:
         super().__init__(**params)
@@ -149,6 +152,10 @@ class MatrixGarden(Demo):
             self.size = len(self.edited)
         self.param.watch(self._on_change, ["build", "size", "norm", "seed", "edited", "repair"])
         self.param.watch(self._on_shuffle, "shuffle")
+
+    def offered(self, name: str) -> bool:
+        """A fair draw is made of no S."""
+        return name != "norm" or self.build != "random (Haar)"
 
     def matrix_shown(self, name: str) -> np.ndarray:
         """The matrix that the number boxes show and change: Q as it stands in the picture."""
@@ -195,7 +202,9 @@ class MatrixGarden(Demo):
             ]
 
         return [
-            canvas.picture(*map_of("Q"), title="Q: blue +, red − — click to flip a sign", on_tap=self._on_tap, **frame),
+            canvas.picture(
+                *map_of("Q"), title="Q: blue +, red −", hint="click to flip a sign", on_tap=self._on_tap, **frame
+            ),
             canvas.picture(*map_of("QTQ"), title="QᵀQ — green: within 0.01 of 1", **frame),
         ]
 

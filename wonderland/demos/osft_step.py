@@ -19,6 +19,7 @@ from wonderland.demos.step_marks import (
     NEEDLES,
     StepMeasure,
     matrices_html,
+    protected_share,
     step_marks,
     step_pictures,
 )
@@ -43,6 +44,8 @@ _PROJECTED = {
 }
 AT_ONCE = 10
 """Steps that a press may compute before the page answers; more are computed by a worker."""
+MIXED = 0.01
+"""A triplet's share of the protected directions that counts as rounding; what is mixed says how much."""
 
 
 class OSFTStep(CutOff):
@@ -87,7 +90,7 @@ class OSFTStep(CutOff):
         default=5, bounds=(1, 1024), label="Random inputs", doc="Inputs and targets to learn, each Gaussian."
     )
     seed = Whole(default=0, bounds=(0, MAX_SEED), label="Seed", doc="Of the weight, the inputs and the targets.")
-    steps = Whole(default=0, bounds=(0, MOST), step=1, label="Steps taken", doc="The counter; it can be turned back.")
+    steps = Whole(default=1, bounds=(0, MOST), step=1, label="Steps taken", doc="The counter; it can be turned back.")
 
     title = "The lantern"
     controls = ("take", "run", "n", "steps", "layer", "k", "rule", "basis", "project", "optimizer")
@@ -95,7 +98,15 @@ class OSFTStep(CutOff):
     throttled = ("steps",)
     chooser = "layer"
     code = (source_of("wonderland.backend.step", "LayerRun.step"), subspace.project, subspace.leak)
-    axes = {"steps": range(21)}
+    axes = {
+        ("layer", "k"): (("3×3", 1), ("16×16", 4)),
+        "rule": tuple(HELD),
+        "basis": ("fixed", "recomputed"),
+        "project": ("gradient", "update", "core"),
+        "optimizer": ("sgd", "adam"),
+        "steps": (0, 1, 2, 3, 4, 5, 10, 20, 50, 101),  # “Run N steps” leads from the first to the last
+    }
+    presses = ("take", "run")
 
     def __init__(self, **params: object) -> None:
         self._track: Track | None = None
@@ -105,6 +116,10 @@ class OSFTStep(CutOff):
         super().__init__(**params)
         self.param.watch(lambda _: self._go_on(1), "take")
         self.param.watch(lambda _: self._go_on(self.n), "run")
+
+    def offered(self, name: str) -> bool:
+        """The engine’s free block has its own rule and basis."""
+        return name not in ("rule", "basis") or self.project != "core"
 
     def largest(self) -> int:
         return min(LAYERS[self.layer])
@@ -163,19 +178,22 @@ class OSFTStep(CutOff):
                 "projected": record.projected,
                 "new W": record.weight_after,
             }
+        now = subspace.split(matrices["W"], track.settings.k)
+        held = track.held if track.settings.held_basis == "fixed" else now
         return StepMeasure(
             asked=self.steps,
             steps=np.arange(taken + 1),
             loss=np.array(track.losses[: taken + 1]),
             leaks={name: np.array(values[: taken + 1]) for name, values in track.leaks.items()},
-            sigma=np.linalg.svd(matrices["W"], compute_uv=False),
+            sigma=now.S,
+            protected=protected_share(now, held),
             matrices=matrices,
             settings=track.settings,
         )
 
     def _empty(self) -> StepMeasure:
         nothing = np.array([])
-        return StepMeasure(self.steps, nothing, nothing, dict.fromkeys(NEEDLES, nothing), nothing, {}, None)
+        return StepMeasure(self.steps, nothing, nothing, dict.fromkeys(NEEDLES, nothing), nothing, nothing, {}, None)
 
     def _go_on(self, steps: int) -> None:
         self.steps = min(self.steps + steps, MOST)
@@ -232,11 +250,10 @@ class OSFTStep(CutOff):
     def details(self, result: StepMeasure) -> str:
         if not result.matrices:
             return ""
-        s = result.settings
         values = "".join(
-            f'<li class="{concept}">σ<sub>{i}</sub> = {value:.4f} <span class="tag">{tag}</span></li>'
-            for i, value in enumerate(result.sigma, 1)
-            for concept, tag in (("critical", "protected") if i <= s.k else ("safe", "free"),)
+            f'<li class="{"critical" if share > 0.5 else "safe"}">σ<sub>{i}</sub> = {value:.4f} '
+            f'<span class="tag">{_tag(share)}</span></li>'
+            for i, (value, share) in enumerate(zip(result.sigma, result.protected, strict=True), 1)
         )
         note = ""
         if not result.taken:
@@ -270,9 +287,16 @@ class OSFTStep(CutOff):
                     "Project the gradient, then let any optimizer take its step.",
                     f"{what}, with the gradient projected before it.",
                     verdict if verdict == "fails" else "partly",  # one optimizer is not any
+                    tested=s.optimizer != "sgd",
                 )
             )
         return claims
+
+
+def _tag(share: float) -> str:
+    if MIXED < share < 1 - MIXED:
+        return f"{share:.0%} protected"
+    return "protected" if share > 0.5 else "free"
 
 
 def _counted(taken: int, asked: int, running: bool) -> str:

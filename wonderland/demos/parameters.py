@@ -5,6 +5,8 @@ import math
 import numpy as np
 import param
 
+from wonderland.maths import _check
+
 
 def number(value: object, name: str, whole: bool = False, bounds: tuple | None = None) -> float | int:
     """`value` as a finite number within `bounds`; text that spells one is read.
@@ -24,8 +26,12 @@ def number(value: object, name: str, whole: bool = False, bounds: tuple | None =
             raise ValueError(f"{name} is {given}: {wanted}") from None
     if isinstance(value, bool | np.bool_) or not isinstance(value, int | float | np.integer | np.floating):
         raise ValueError(f"{name} is {value!r}: {wanted}")
-    if not math.isfinite(value) or (whole and value != int(value)):
-        raise ValueError(f"{name} is {value:g}: {wanted}")
+    try:
+        finite = math.isfinite(value)
+    except OverflowError:  # an integer beyond what a float can hold
+        finite = whole
+    if not finite or (whole and value != int(value)):
+        raise ValueError(f"{name} is {shown(value)}: {wanted}")
     low, high = bounds or (None, None)
     if (low is not None and value < low) or (high is not None and value > high):
         raise ValueError(f"{name} = {shown(value)} is out of range: {wanted}")
@@ -33,8 +39,10 @@ def number(value: object, name: str, whole: bool = False, bounds: tuple | None =
 
 
 def shown(value: float) -> str:
-    """A number as it stands in a message or a text field."""
-    return f"{value:,}" if isinstance(value, int) else f"{value:g}"
+    """A number as it stands in a message or a text field: as long as anyone reads digits, written out."""
+    if isinstance(value, int):
+        return _check.shown(value)
+    return f"{value:,.0f}" if 1e6 <= abs(value) < 1e16 else f"{value:g}"
 
 
 def _reach(bounds: tuple | None) -> str:

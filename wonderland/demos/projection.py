@@ -119,12 +119,13 @@ class ProjectionDemo(CutOff):
     chooser = "size"
     code = (take_apart, subspace.project)
     axes = {
-        "gx": np.round(np.arange(-20, 21) / 10, 1),
-        "gy": np.round(np.arange(-20, 21) / 10, 1),
-        "direction": range(0, 181, 5),
+        "gx": np.arange(-4, 5) / 2,
+        "gy": np.arange(-4, 5) / 2,
+        "direction": range(0, 181, 20),
         "rule": subspace.RULES,
-        "k": range(0, 33, 4),
+        "k": range(0, 33, 2),
     }
+    apart = (("gx", "gy", "direction"), ("rule", "k"))
 
     @param.depends("another", watch=True)
     def _on_another(self) -> None:
@@ -180,7 +181,8 @@ class ProjectionDemo(CutOff):
             canvas.draw(hv.Segments, "gradient", color=ink.neutral, **thin),
             canvas.draw(hv.Segments, "safe", color=ink.safe, line_width=3, line_cap="round"),
             canvas.draw(hv.Labels, "names", fields={"text_color": "ink"}, **words),
-            title="an arrow — drag its tip, or the line",
+            title="an arrow",
+            hint="drag its tip, or the line",
             xlim=(-LIMIT, LIMIT),
             ylim=(-LIMIT, LIMIT),
             xticks=ticks,

@@ -5,11 +5,11 @@ from functools import cache, cached_property
 
 import numpy as np
 import panel as pn
-import panel_material_ui as pmui
 from bokeh.models import ColumnDataSource, Patches, Plot, Range1d
 
 from wonderland.demos.base import Demo, Readout
-from wonderland.demos.canvas import Columns, follow_drag
+from wonderland.demos.canvas import Columns
+from wonderland.demos.drag import follow_drag
 from wonderland.demos.fields import field
 from wonderland.demos.parameters import Real
 from wonderland.maths import orthogonal
@@ -167,13 +167,13 @@ class RabbitHole(Demo):
 
     @cached_property
     def _card(self) -> pn.Column:
-        self._source = ColumnDataSource(self.marks(self.result)["hole"], name="hole")
-        self._picture = self._draw()
+        [self._picture] = self.draw()
         self._words = html(self._words_html(), "demo")
         self._words.stylesheets = [*self._words.stylesheets, _QUIET]
         slider = field(self, "turn")
-        reset = pmui.Button(label="Reset", variant="text", size="small", on_click=lambda _: self.reset(), margin=0)
-        controls = pn.Column(slider, reset, sizing_mode="stretch_width", margin=0, styles={"align-self": "end"})
+        controls = pn.Column(
+            slider, self._reset_button(), sizing_mode="stretch_width", margin=0, styles={"align-self": "end"}
+        )
         return pn.Column(
             self._picture,
             controls,
@@ -184,7 +184,9 @@ class RabbitHole(Demo):
             stylesheets=[_BESIDE],
         )
 
-    def _draw(self) -> pn.pane.Bokeh:
+    def draw(self) -> list[pn.viewable.Viewable]:
+        """The picture, in plain Bokeh."""
+        self._source = ColumnDataSource(self.marks(self.result)["hole"], name="hole")
         plot = Plot(
             x_range=Range1d(-REACH, REACH),
             y_range=Range1d(-REACH, REACH),
@@ -200,7 +202,7 @@ class RabbitHole(Demo):
         glyph = Patches(xs="xs", ys="ys", fill_color="fill", line_color="line", line_width=0.7, line_join="round")
         plot.add_glyph(self._source, glyph)
         follow_drag(plot, self._on_drag)
-        return pn.pane.Bokeh(plot, margin=0)
+        return [pn.pane.Bokeh(plot, margin=0)]
 
     def _redraw(self) -> None:
         if "_card" not in self.__dict__:

@@ -9,9 +9,9 @@ import panel as pn
 import param
 from scipy.spatial.distance import pdist
 
-from wonderland.demos.amounts import many
+from wonderland.demos.amounts import many, plain
 from wonderland.demos.base import Claim, Demo, Readout
-from wonderland.demos.canvas import Canvas, Marks
+from wonderland.demos.canvas import HINT, Canvas, Marks
 from wonderland.demos.parameters import Real, Whole
 from wonderland.maths import orthogonal
 
@@ -90,7 +90,8 @@ class RotationDemo(Demo):
     code = (measure_map, orthogonal.rotation)
     axes = {
         "map": ("rotation", "reflection", "shear", "scaling", "low rank"),
-        "angle": range(0, 361, 5),
+        "angle": range(0, 361, 3),
+        "amount": [round(-2 + 0.1 * n, 1) for n in range(41)],
     }
 
     def matrix(self) -> np.ndarray:
@@ -117,8 +118,8 @@ class RotationDemo(Demo):
             "ends before": _points(result.before[:2]),
             "ends after": _points(result.after[:2]),
             "hand": _hand(result.matrix),
-            "hint": _line("drag to turn" if result.map in TURNING else "", LIMIT - 0.35),
-            "outside": _line(f"{many(result.outside, 'point')} outside" if result.outside else "", 0.35 - LIMIT),
+            HINT: _line("drag to turn" if result.map in TURNING else "", LIMIT - 0.24),
+            "outside": _line(f"{many(result.outside, 'point')} outside" if result.outside else "", 0.24 - LIMIT),
         }
 
     def pictures(self, canvas: Canvas) -> list[pn.viewable.Viewable]:
@@ -133,19 +134,19 @@ class RotationDemo(Demo):
         def before() -> list[hv.Element]:
             return [
                 canvas.draw(hv.Points, "before", color=ink.original, **dots),
-                canvas.draw(hv.Segments, "pair before", color=ink.original, **dashed),
+                canvas.draw(hv.Segments, "pair before", color=ink.text, **dashed),
                 canvas.draw(hv.Points, "ends before", line_color=ink.original, **rings),
             ]
 
         def after() -> list[hv.Element]:
             return [
                 canvas.draw(hv.Points, "after", color=ink.rotated, **dots),
-                canvas.draw(hv.Segments, "pair after", color=ink.rotated, **dashed),
+                canvas.draw(hv.Segments, "pair after", color=ink.text, **dashed),
                 canvas.draw(hv.Points, "ends after", line_color=ink.rotated, **rings),
                 canvas.draw(hv.Labels, "outside", **words),
             ]
 
-        hint = canvas.draw(hv.Labels, "hint", **words)
+        hint = canvas.draw(hv.Labels, HINT, **words)
         hand = canvas.draw(hv.Segments, "hand", color=ink.muted, line_width=1.5)
         return [
             canvas.picture(*before(), title="original", **axes, **ticks),
@@ -158,7 +159,7 @@ class RotationDemo(Demo):
         return [
             Readout("dashed pair, before", f"{result.pair_before:.6f}", "original"),
             Readout("dashed pair, after", f"{result.pair_after:.6f}", "rotated"),
-            Readout("largest change, all pairs", f"{result.largest_error:.2g}", "text", "ok" if kept else "off"),
+            Readout("largest change, all pairs", plain(result.largest_error), "text", "ok" if kept else "off"),
             Readout("det, the area factor", f"{result.determinant:+.4f}", "text"),
         ]
 
@@ -166,22 +167,26 @@ class RotationDemo(Demo):
         return (
             f"Three panels: a cloud of {len(result.before)} points, the cloud after a {result.map}, and both overlaid. "
             f"The dashed pair is {result.pair_before:.6f} apart before and {result.pair_after:.6f} after; over all "
-            f"pairs the largest change of distance is {result.largest_error:.2g}. The determinant is "
+            f"pairs the largest change of distance is {plain(result.largest_error)}. The determinant is "
             f"{result.determinant:.4f}. {result.outside} points of the image lie outside the pictures."
         )
 
     def claims(self, result: RotationMeasure) -> list[Claim]:
-        kept = result.largest_error < 1e-9
+        if result.map not in ("rotation", "reflection"):  # what a shear does says nothing of rotations
+            return []
+        pairs, largest = len(result.before) * (len(result.before) - 1) // 2, plain(result.largest_error)
         return [
             Claim(
                 "distances",
                 "Rotation preserves the distance between points.",
-                f"This {result.map} changes the distances of all {len(result.before) * (len(result.before) - 1) // 2} "
-                f"pairs by at most {result.largest_error:.2g}.",
-                "holds" if kept else "fails",
-                tested=self.map in ("rotation", "reflection"),
+                f"This {result.map} changes the distances of all {pairs:,} pairs by at most {largest}.",
+                "holds" if result.largest_error < 1e-9 else "fails",
             )
         ]
+
+    def offered(self, name: str) -> bool:
+        """A map has an angle or an amount."""
+        return (self.map in TURNING) == (name == "angle") if name in ("angle", "amount") else True
 
     def _controls(self) -> pn.Column:
         column = super()._controls()
@@ -189,7 +194,7 @@ class RotationDemo(Demo):
 
         def show(*_: object) -> None:
             """Offer only what does something to the map chosen."""
-            angle.visible, amount.visible = self.map in TURNING, self.map not in TURNING
+            angle.visible, amount.visible = self.offered("angle"), self.offered("amount")
 
         self.param.watch(show, "map")
         show()

@@ -8,7 +8,9 @@ import numpy as np
 import panel as pn
 from bokeh.palettes import interp_palette
 
-from wonderland.demos.canvas import Canvas, Columns, Marks, apart, round_ticks
+from wonderland.demos.canvas import Canvas, Columns, Marks
+from wonderland.demos.placing import apart, round_ticks
+from wonderland.maths import subspace
 from wonderland.theme import Palette
 
 if TYPE_CHECKING:
@@ -64,6 +66,8 @@ class StepMeasure:
     """The four needles after each of `steps`."""
     sigma: np.ndarray
     """Singular values of the weight that the last step began with."""
+    protected: np.ndarray
+    """How much of each one's two directions lies in those that are protected, 0 to 1."""
     matrices: dict[str, np.ndarray]
     """Of `MAPS`: the weight before the step, its gradient, what the rule leaves of it, the weight after."""
     settings: "StepSettings | None"
@@ -77,6 +81,18 @@ class StepMeasure:
     def held(self) -> float:
         """The largest of the needles that the rule is to keep at rest."""
         return max((float(self.leaks[needle][-1]) for needle in HELD[self.settings.held_rule]), default=float("nan"))
+
+
+def protected_share(now: subspace.Split, held: subspace.Split) -> np.ndarray:
+    """How much of each singular triplet's directions lies in the protected ones of another weight, 0 to 1.
+
+    The mean of ‖U_hᵀu_i‖² and ‖V_hᵀv_i‖². A weight that learns may raise what is free above what is protected: the
+    order of its singular values does not tell which is which.
+    """
+    rank = len(now.S)
+    left = np.square(held.U_h.T @ now.U[:, :rank]).sum(axis=0)
+    right = np.square(now.Vt[:rank] @ held.V_h).sum(axis=1)
+    return (left + right) / 2
 
 
 def step_marks(result: StepMeasure, shape: tuple[int, int], ink: Palette) -> Marks:
@@ -97,13 +113,13 @@ def step_marks(result: StepMeasure, shape: tuple[int, int], ink: Palette) -> Mar
     highest = 1.1 * result.loss.max(initial=0.9)
     marks["loss frame"] = {"x": [0, 1.05 * last], "y": [0, highest], "ticks": round_ticks(last, 5)}
     count = min(shape)
-    at, k = np.arange(1, len(result.sigma) + 1), result.settings.k if result.settings else 0
+    at = np.arange(1, len(result.sigma) + 1)
     marks["sigma"] = {
         "x0": at - 0.4,
         "y0": np.zeros(len(at)),
         "x1": at + 0.4,
         "y1": result.sigma,
-        "ink": [ink.critical if i <= k else ink.safe for i in at],
+        "ink": [ink.critical if share > 0.5 else ink.safe for share in result.protected],
     }
     highest, ticks = 1.1 * result.sigma.max(initial=0.9), [1, *round_ticks(count)[1:]]
     marks["sigma frame"] = {"x": [0.4, count + 0.6], "y": [0, highest], "ticks": ticks}
@@ -182,7 +198,7 @@ def _maps(result: StepMeasure) -> Marks:
     marks["map names"] = {
         "x": [1.1 * place + 0.5 for place in there],
         "y": [1.09] * len(there),
-        "text": [MAPS[place] if place else f"{MAPS[place]}: blue +, red −" for place in there],
+        "text": [MAPS[place] if place else f"{MAPS[place]}: + blue" for place in there],
     }
     return marks
 

@@ -26,6 +26,8 @@ class Track:
 
     Attributes
     ----------
+    held
+        The weight at the start, cut after its protected directions.
     losses
         Mean squared error after 0, 1, 2, … steps.
     leaks
@@ -43,7 +45,8 @@ class Track:
         x, y = run.inputs.numpy(), run.targets.numpy()
         self.losses = [float(np.mean((x @ W.T - y) ** 2))]
         self.leaks: dict[str, list[float]] = {name: [] for name in NEEDLES}
-        at_rest = subspace.leak(W, subspace.split(W, settings.k))
+        self.held = subspace.split(W, settings.k)
+        at_rest = subspace.leak(W, self.held)
         self._note(replace(at_rest, joint=0.0, right=0.0, left=0.0))  # nothing has been added: not even rounding
         self.problem = ""
         self._records: list[StepRecord | None] = []

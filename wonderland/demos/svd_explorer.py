@@ -64,7 +64,7 @@ class SVDExplorer(CutOff):
     more = ("seed",)
     chooser, lowest = "source", 1
     code = (toy, layer, measure_cut, subspace.energy_kept, subspace.effective_rank, subspace.rank_k)
-    axes = {"source": tuple(SHAPES), "k": range(1, 7)}
+    axes = {"source": tuple(SHAPES), "k": (*range(1, 7), 8, 10, 12, 16, 24, 32, 48, 64, 96, 128)}
 
     _layer: Source | None = None
     _layer_key: tuple[int, str] | None = None

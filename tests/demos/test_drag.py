@@ -6,7 +6,7 @@ from bokeh.plotting import figure
 
 from wonderland import FirstForgetting, LookingGlass, ProjectionDemo, RotationDemo
 from wonderland.demos.base import Demo
-from wonderland.demos.canvas import follow_drag
+from wonderland.demos.drag import follow_drag
 from wonderland.demos.rabbit_hole import RabbitHole
 
 DRAGGED = [LookingGlass, RotationDemo, FirstForgetting, ProjectionDemo, RabbitHole]

@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from wonderland.demos.canvas import apart, round_ticks
+from wonderland.demos.placing import apart, round_ticks
 
 LOW, HIGH, GAP = 0.0, 100.0, 5.0
 

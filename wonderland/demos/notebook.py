@@ -1,0 +1,48 @@
+"""A demo as the output of a notebook's cell."""
+
+import re
+import time
+
+import panel as pn
+
+from wonderland.theme import ASSETS
+
+PATIENCE = 30
+"""Seconds that a display is waited for: out of sight, or in a notebook without a reader, it may never open."""
+
+_LONG = re.compile(r'"(?:[^"\\]|\\.){1000000,}"')
+_missed: dict[str, float] = {}  # when each display was first found not to be open
+
+
+def needs_panel(call: str) -> str:
+    """What stands where `call` would show itself, before Panel was loaded in the notebook."""
+    return f"To see {call} here, run import panel as pn; pn.extension(inline=True), and then this cell again."
+
+
+def patient(html: str) -> str:
+    """The output, which from the first message on misses nothing that the kernel says before it is drawn."""
+    return f"<script>{(ASSETS / 'notebook-waits.js').read_text(encoding='utf-8')}</script>{html}"
+
+
+def slimmed(html: str) -> str:
+    """The output with the widgets' program in it once.
+
+    Without a network the program, 1.4 MB, is part of the output, and Panel (1.9.4) writes it down for every widget:
+    10 to 20 MB a cell, which the reader's notebook would be saved with.
+    """
+    program = _LONG.search(html)
+    if program is None:
+        return html
+    begin = "(function(root) {"
+    return html.replace(program[0], "program").replace(begin, f"{begin}\n  const program = {program[0]};", 1)
+
+
+def opening() -> bool:
+    """Whether a display is on its way to the browser and has not been heard of.
+
+    Panel (1.9.4) says what changes until then afterwards, but in any order: the last to come need not be the newest.
+    """
+    now = time.monotonic()
+    closed = [ref for ref, (*_, comm) in pn.state._views.items() if comm is not None and comm._comm is None]
+    since = [_missed.setdefault(ref, now) for ref in closed]
+    return any(now - missed < PATIENCE for missed in since)
