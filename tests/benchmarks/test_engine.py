@@ -9,6 +9,8 @@ import torch
 from torch import nn
 
 from tests.peers import MiniTrainerOSFT, PeftOSF, plain
+from wonderland.backend.folding import folds
+from wonderland.backend.layers import cheapest
 from wonderland.backend.osft import constrain, leak, merge
 from wonderland.backend.splitting import leading
 
@@ -73,8 +75,11 @@ def test_a_training_step(tokens: int, n: int, k: int, table: Callable[..., None]
         "peft OSF": Contender(PeftOSF(W, k)),
         "mini_trainer": Contender(MiniTrainerOSFT(W, k)),
         "ours, core": Contender(constrain(nn.Sequential(plain(W)), keep=k, method="core")),
+        "ours, core, folded": Contender(constrain(nn.Sequential(plain(W)), keep=k, method="core", fold=True)),
         "ours, dense": Contender(constrain(nn.Sequential(plain(W)), keep=k, method="dense")),
     }
+    if not folds(tokens, n, n, n - k, n - k) or cheapest("core", n, n, k, k) != "held":
+        del contenders["ours, core, folded"]  # it would do what core does
     for _ in range(steps):
         x, y = torch.randn(2, tokens, n, device=DEVICE)
         for contender in contenders.values():
