@@ -5,8 +5,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from wonderland import RotationDemo, address
+import wonderland
+from wonderland import ProjectionDemo, RotationDemo, address
 from wonderland.demos.rotation import RotationDemo as Rotation
+from wonderland.prose import chapters
 
 MAPS = Rotation.param.map.objects
 
@@ -65,3 +67,22 @@ def test_bad_state_is_reported_and_left(state: dict[str, str], message: str) -> 
     assert len(problems) == 1
     assert message in problems[0]
     assert demo.result is before
+
+
+def test_each_demo_of_a_chapter_gets_its_own() -> None:
+    demos = [RotationDemo(), ProjectionDemo()]
+    demos[0].param.update(map="shear", amount=0.7)
+    demos[1].gx = 1.5
+    number, state, problems = address.decode(address.encode(3, *demos))
+    assert (number, problems) == (3, [])
+    assert address.shared(state | {"tea": "two"}, demos) == [
+        {"map": "shear", "amount": "0.7", "tea": "two"},
+        {"gx": "1.5"},
+    ]
+
+
+def test_the_demos_of_a_chapter_share_no_name() -> None:
+    for chapter in chapters():
+        kinds = [getattr(wonderland, name) for kind, name in chapter.parts if kind == "demo"]
+        names = [name for kind in kinds for name in kind.state_names()]
+        assert len(names) == len(set(names)), chapter.title

@@ -2,8 +2,10 @@
 
 import html
 
+import panel as pn
 import param
 import pytest
+from panel.util import edit_readonly
 
 from wonderland import ledger
 from wonderland.document import Document
@@ -120,3 +122,20 @@ def test_every_measured_claim_has_its_row() -> None:
 def test_the_chapter_is_bounded() -> None:
     with pytest.raises(ValueError, match="chapter"), param.parameterized.discard_events(Document()):
         Document().chapter = 14
+
+
+def test_no_page_follows_the_servers_busy_flag() -> None:
+    """Every reader's every move turns it: each page that followed it would cost all readers time."""
+
+    def followers() -> int:
+        return len(pn.state.param.watchers.get("busy", {}).get("value", []))
+
+    before = followers()
+    document = Document()
+    assert followers() == before
+    with edit_readonly(pn.state):
+        pn.state.busy = True
+        try:
+            assert document.page.busy is False
+        finally:
+            pn.state.busy = False

@@ -7,6 +7,7 @@ from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 
 _MODULES = {
+    "Budget": "budget",
     "Calculator": "calculator",
     "EnergyDemo": "energy",
     "FirstForgetting": "first_forgetting",
@@ -19,6 +20,7 @@ _MODULES = {
     "RotationDemo": "rotation",
     "SVDExplorer": "svd_explorer",
     "TrainingSim": "training_sim",
+    "WeightsExplorer": "weights",
 }
 
 try:
@@ -30,10 +32,12 @@ __all__ = sorted(_MODULES)
 
 
 def __getattr__(name: str) -> object:
+    if name == "snapshot":
+        return import_module("wonderland.snapshots").snapshot
     if name not in _MODULES:
         raise AttributeError(f"module 'wonderland' has no attribute {name!r}")
     return getattr(import_module(f"wonderland.demos.{_MODULES[name]}"), name)
 
 
 def __dir__() -> list[str]:
-    return [*globals(), *__all__]
+    return [*globals(), *__all__, "snapshot"]

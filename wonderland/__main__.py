@@ -1,14 +1,18 @@
-"""Command line: ``wonderland serve`` opens the book, ``wonderland race`` trains."""
+"""Command line: ``serve`` opens the book, ``snapshot`` writes it down, ``race`` trains, ``spectrum`` reads weights."""
 
 import argparse
 import errno
+import os
 import socket
 import sys
 from collections.abc import Sequence
 from importlib.resources import files
+from pathlib import Path
 
+import wonderland
 from wonderland import __version__
-from wonderland.backend import command
+from wonderland.backend import command, spectrum_command
+from wonderland.backend.headers import read_checkpoint
 
 DEFAULT_PORT = 5006
 PORTS = range(1, 65536)
@@ -29,29 +33,77 @@ def main(argv: Sequence[str] | None = None) -> None:
     """
     parser = _parser()
     options = parser.parse_args(argv)
-    if options.command == "race":
+    commands = {"race": command.run, "spectrum": spectrum_command.run}
+    if options.command in commands:
         try:
-            status = command.run(options)
+            status = commands[options.command](options)
         except (TypeError, ValueError) as problem:
             parser.error(str(problem))
         if status:
             sys.exit(status)
         return
+    if options.command == "snapshot":
+        try:
+            path = wonderland.snapshot(options.path, chapter=options.chapter, demo=options.demo, force=options.force)
+        except (ValueError, OSError) as problem:
+            parser.error(str(problem))
+        print(f"{path}: {path.stat().st_size / 1e6:.1f} MB")
+        return
+    if options.weights is not None:
+        try:
+            read_checkpoint(options.weights)
+        except ValueError as problem:
+            parser.error(str(problem))
+        os.environ["WONDERLAND_WEIGHTS"] = str(options.weights.resolve())  # as `panel serve` is told of them
     if problem := _why_not(options.address, options.port):
         parser.error(problem)
     _serve(options.address, options.port, options.show)
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="wonderland", description="Down the Orthogonal Rabbit Hole.")
+    parser = argparse.ArgumentParser(
+        prog="wonderland", description="Down the Orthogonal Rabbit Hole: a book on orthogonal fine-tuning that answers."
+    )
     parser.add_argument("--version", action="version", version=f"wonderland {__version__}")
-    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
-    serve = commands.add_parser("serve", help="serve the book to a browser")
-    serve.add_argument("--port", type=_port, default=DEFAULT_PORT, help="default: %(default)s")
+    commands = parser.add_subparsers(
+        dest="command", metavar="COMMAND", required=True, help="what to do; COMMAND --help says more"
+    )
+    serve = commands.add_parser(
+        "serve",
+        help="serve the book to a browser",
+        description="Serve the book on this machine until Ctrl-C ends it. For a class, see docs/serve.md.",
+    )
+    serve.add_argument("--port", type=_port, default=DEFAULT_PORT, help="where to listen; default: %(default)s")
     serve.add_argument("--address", help="listen on this address alone; default: on every one")
     serve.add_argument("--show", action="store_true", help="open the book in a browser")
-    race = commands.add_parser("race", help="train networks on one task after another, and see what they forget")
+    serve.add_argument("--weights", type=Path, metavar="PATH", help="a safetensors checkpoint that chapter 6 shows")
+    snapshot = commands.add_parser(
+        "snapshot",
+        help="write the book as one HTML file that stays interactive",
+        description="Write the book, some of its chapters or one demo as a single HTML file. It opens from disk with "
+        "no server and no network, and its controls answer with what was computed when it was written.",
+    )
+    snapshot.add_argument("path", help="the file to write, such as rabbit-hole.html")
+    what = snapshot.add_mutually_exclusive_group()
+    what.add_argument(
+        "--chapter", type=int, action="append", metavar="N", help="this chapter alone, 0 the opening; may be repeated"
+    )
+    what.add_argument("--demo", metavar="NAME", help=f"this demo alone: {', '.join(wonderland.__all__)}")
+    snapshot.add_argument("--force", action="store_true", help="write over a file that exists")
+    race = commands.add_parser(
+        "race",
+        help="train networks on one task after another, and see what they forget",
+        description="Train small networks on real digits, by several methods, on one task after another, and print "
+        "what each still knows of the earlier ones.",
+    )
     command.add_arguments(race)
+    spectrum = commands.add_parser(
+        "spectrum",
+        help="see the singular values of a checkpoint, layer by layer",
+        description="Read a checkpoint in safetensors, one weight at a time, and print each layer's singular values "
+        "and how many directions a rule would protect.",
+    )
+    spectrum_command.add_arguments(spectrum)
     return parser
 
 

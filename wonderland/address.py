@@ -30,6 +30,24 @@ class Address(JSComponent):
 
     _esm = """
     export function render({ model }) {
+      // While a chapter is built, the page around it grows, and a figure that is not laid out yet is asked for its
+      // measures: an error in the console, and nothing else (bokeh 3.9.2, 2026-11-25).
+      const figure = Bokeh.require('models/plots/plot').PlotView.prototype
+      for (const step of ['_measure_layout', '_after_layout']) {
+        const take = figure[step]
+        figure[step] = function () { if (this.layout) take.call(this) }
+      }
+      // A message that shows or hides something lays the page out, and figures are painted, while what they know of
+      // their columns is half new, half old: an error, and the rest of the message is lost (bokeh 3.9.2, 2026-11-25).
+      // So they wait for its end.
+      const { paint } = figure
+      figure.paint = function () {
+        if (this.model.document?._hold_models_freeze) this.request_repaint()
+        else paint.call(this)
+      }
+      // And every line and word of a figure asks the page's styles at each painting how it is to look, a quarter of the
+      // time that takes; ours do not say.
+      Bokeh.require('core/visuals/visual').VisualProperties.prototype._get_css_value = () => ''
       const chapter = (search) => new URLSearchParams(search).get('chapter') || '0'
       const find = (selector, root = document) => {
         const hosts = [...root.querySelectorAll('*')].filter((el) => el.shadowRoot)
@@ -104,9 +122,10 @@ class Address(JSComponent):
     """.replace("%d", str(NARROW - 1))
 
 
-def encode(chapter: int, demo: Demo | None) -> str:
-    """The address of a chapter with its demo's state, from the question mark on."""
-    return "?" + urlencode({"chapter": chapter, **(_changed(demo) if demo else {})})
+def encode(chapter: int, *demos: Demo | None) -> str:
+    """The address of a chapter with its demos' state, from the question mark on."""
+    state = {name: text for demo in demos if demo for name, text in _changed(demo).items()}
+    return "?" + urlencode({"chapter": chapter, **state})
 
 
 def decode(search: str) -> tuple[int, dict[str, str], list[str]]:
@@ -144,6 +163,15 @@ def apply(demo: Demo, state: dict[str, str]) -> list[str]:
     return problems
 
 
+def shared(state: dict[str, str], demos: list[Demo]) -> list[dict[str, str]]:
+    """What of an address each demo of a chapter gets: its own names, and the first demo what none has.
+
+    Demos of one chapter share no name; if they did, the first would get it.
+    """
+    owners = {name: n for n, demo in reversed(list(enumerate(demos))) for name in demo.state_names()}
+    return [{name: text for name, text in state.items() if owners.get(name, 0) == n} for n in range(len(demos))]
+
+
 def _changed(demo: Demo) -> dict[str, str]:
     changed = {}
     for name in demo.state_names():
@@ -158,7 +186,7 @@ def _text(value: object) -> str:
     if isinstance(value, np.ndarray):
         # Every digit: a repaired matrix would come back broken if it were rounded.
         return ";".join(",".join(repr(cell).removesuffix(".0") for cell in row) for row in value.tolist())
-    return f"{value:.6g}" if isinstance(value, float) else str(value)
+    return f"{value:.10g}" if isinstance(value, float) else str(value)
 
 
 def _value(parameter: param.Parameter, text: str) -> object:

@@ -38,6 +38,9 @@ class Document(pn.viewable.Viewer):
     """
 
     chapter = param.Integer(default=0, bounds=(0, 13), doc="Number of the chapter on screen; 0 is the opening.")
+    busy = param.Boolean(
+        default=False, constant=True, doc="What the template follows in place of Panel's flag; never true."
+    )
 
     def __init__(self, search: str = "", dark: bool = True, narrow: bool = False) -> None:
         super().__init__()
@@ -75,17 +78,17 @@ class Document(pn.viewable.Viewer):
     def _go(self, search: str) -> None:
         number, state, problems = address.decode(search)
         self.chapter = number
-        demo = self._demo_of(number)
-        if demo:
+        demos = self._demos_of(number)
+        for demo, own in zip(demos, address.shared(state, demos), strict=True):
             with param.parameterized.batch_call_watchers(demo):
                 demo.reset()
-                problems += address.apply(demo, state)
+                problems += address.apply(demo, own)
         self._show(problems)
 
     def _on_address(self, event: param.parameterized.Event) -> None:
         number, state, _ = address.decode(event.new)
-        demo = self._demo_of(number)
-        if number != self.chapter and demo and (not state or event.new == address.encode(number, demo)):
+        demos = self._demos_of(number)
+        if number != self.chapter and demos and (not state or event.new == address.encode(number, *demos)):
             self.chapter = number  # a plain link, or the way back, finds the demo as it was left
             self._show([])
         elif event.new != self._here():
@@ -94,18 +97,21 @@ class Document(pn.viewable.Viewer):
     # Page → address
 
     def _on_state(self, *_: object) -> None:
+        if pn.state.loaded:
+            self._tell_address()
+        else:  # it would be lost (panel 1.9.4)
+            pn.state.onload(self._tell_address)
+
+    def _tell_address(self) -> None:
         self._address.search = self._here()
 
     def _here(self) -> str:
         """The present address; nothing for the opening as it first stands."""
-        search = address.encode(self.chapter, self._demo_of(self.chapter))
+        search = address.encode(self.chapter, *self._demos_of(self.chapter))
         return "" if search == "?chapter=0" else search
 
-    def _demo_of(self, number: int) -> Demo | None:
-        for kind, name in chapters()[number].parts:
-            if kind == "demo":
-                return self.demo(name)
-        return None
+    def _demos_of(self, number: int) -> list[Demo]:
+        return [self.demo(name) for kind, name in chapters()[number].parts if kind == "demo"]
 
     def _on_theme(self, event: param.parameterized.Event) -> None:
         self._dark = event.new
@@ -117,19 +123,18 @@ class Document(pn.viewable.Viewer):
 
     def _show(self, problems: list[str]) -> None:
         chapter = chapters()[self.chapter]
-        pieces: list[pn.viewable.Viewable] = [self._header(chapter)]
+        pieces: list[pn.viewable.Viewable] = [html(header_html(chapter), "prose")]
         if problems:
             notices = "".join(f'<p class="notice" role="alert">{_html.escape(text)}</p>' for text in problems)
             pieces.append(html(notices, "prose"))
         for kind, content in chapter.parts:
             pieces.append(self._part(kind, content))
-        pieces.append(html(_turn(self.chapter), "prose"))
+        pieces.append(html(turn_html(self.chapter), "prose"))
         self._main.objects = pieces
-        self._sidebar.object = _sidebar_html(self.chapter)
+        self._sidebar.object = sidebar_html(self.chapter)
         self._address.heading = f"{chapter.title} · {TITLE}" if chapter.number else TITLE
         self._address.search = self._here()
-        demo = self._demo_of(self.chapter)
-        if demo:
+        for demo in self._demos_of(self.chapter):
             demo.on_shown()
 
     def _part(self, kind: str, content: str) -> pn.viewable.Viewable:
@@ -138,17 +143,8 @@ class Document(pn.viewable.Viewer):
         if kind == "demo":
             return pn.Column(self.demo(content), sizing_mode="stretch_width", margin=(10, 0, 34, 0))
         if kind == "contents":
-            return html(f'<div class="contents">{_contents()}</div>', "prose", margin=(0, 0, 20, 0))
+            return html(f'<div class="contents">{contents_html()}</div>', "prose", margin=(0, 0, 20, 0))
         return getattr(ledger, kind)(self)
-
-    def _header(self, chapter: Chapter) -> pn.pane.HTML:
-        number = f"{LEVELS[chapter.level]} · Chapter {chapter.number}" if chapter.number else ""
-        promise = f'<p class="promise">{chapter.promise}</p>' if chapter.number else ""
-        return html(
-            f'<header class="chapter"><div class="motif">{chapter.motif}</div><div><p class="number">{number}</p>'
-            f'<h1 tabindex="-1">{chapter.title}</h1><p class="subtitle">{chapter.subtitle}</p></div>{promise}</header>',
-            "prose",
-        )
 
     def _make_page(self, narrow: bool) -> pmui.Page:
         def mode(ink, name: str) -> dict:
@@ -204,14 +200,27 @@ class Document(pn.viewable.Viewer):
             meta_description="Orthogonal fine-tuning, explained by experiments you run yourself.",
             busy_indicator=None,
         )
-        # Page follows Panel's busy flag, which turns twice for every control that moves; each turn makes Panel walk
-        # every model of the page (1.9.4), 20 to 40 ms before the picture is even asked for.
+        # Page follows Panel's busy flag, which turns twice for every control that any reader moves; each turn makes
+        # Panel walk every model of the page (1.9.4), 20 to 40 ms before the picture is even asked for, and then ask all
+        # other readers' pages. It is given a flag of its own to follow, which never turns.
         with edit_readonly(page):
-            page.busy = False
+            page.busy = self.param.busy
         return page
 
 
-def _sidebar_html(current: int) -> str:
+def header_html(chapter: Chapter) -> str:
+    """The head of a chapter: its drawing, number and title, and what it promises."""
+    number = f"{LEVELS[chapter.level]} · Chapter {chapter.number}" if chapter.number else ""
+    promise = f'<p class="promise">{chapter.promise}</p>' if chapter.number else ""
+    return (
+        f'<header class="chapter"><div class="motif">{chapter.motif}</div><div><p class="number">{number}</p>'
+        f'<h1 tabindex="-1">{chapter.title}</h1><p class="subtitle">{chapter.subtitle}</p></div>{promise}</header>'
+    )
+
+
+def sidebar_html(current: int) -> str:
+    """The contents at the side, the present chapter marked."""
+
     def link(chapter: Chapter) -> str:
         here = ' aria-current="page"' if chapter.number == current else ""
         number, title = (chapter.number, chapter.title) if chapter.number else ("", "The opening")
@@ -226,7 +235,9 @@ def _sidebar_html(current: int) -> str:
     return f'{skip}<nav aria-label="Chapters">{"".join(blocks)}</nav>'
 
 
-def _contents() -> str:
+def contents_html() -> str:
+    """The contents on the opening page, a column for each level."""
+
     def item(chapter: Chapter) -> str:
         return (
             f'<li><span>{chapter.number}</span><div><a href="?chapter={chapter.number}">{chapter.title}</a>'
@@ -240,7 +251,7 @@ def _contents() -> str:
     return "".join(column(level, name) for level, name in LEVELS.items())
 
 
-def _turn(current: int) -> str:
+def turn_html(current: int) -> str:
     """Links to the chapters before and after."""
 
     def link(number: int, label: str, relation: str) -> str:

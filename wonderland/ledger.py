@@ -14,7 +14,7 @@ from wonderland.comparison import comparison_html
 from wonderland.demos.base import Claim
 from wonderland.demos.fields import FieldError
 from wonderland.demos.jobs import Worker
-from wonderland.demos.races import METHODS, recorded
+from wonderland.demos.race.record import recorded
 from wonderland.maths import counting, orthogonal
 from wonderland.theme import html
 
@@ -89,7 +89,7 @@ ENTRIES = (
 
 def ledger(document: "Document") -> pn.Column:
     """The claim ledger, filled from what this session's demos measured."""
-    table = html(_ledger_html(document), "prose")
+    table = html(ledger_html(measured(document)), "prose")
     button = pmui.Button(
         label="Measure what is left", variant="outlined", visible=bool(_left(document)), margin=(0, 0, 30, 0)
     )
@@ -98,7 +98,7 @@ def ledger(document: "Document") -> pn.Column:
     def on_claims(news: list[dict[str, Claim]]) -> None:
         for claims in news:
             document.found |= claims
-        table.object = _ledger_html(document)
+        table.object = ledger_html(measured(document))
 
     def on_end(error: BaseException | None) -> None:
         problem.text = f"It could not be measured: {error}" if error else ""
@@ -109,7 +109,7 @@ def ledger(document: "Document") -> pn.Column:
     def on_click(_: object) -> None:
         left = _left(document)
         button.param.update(label=f"Measuring {len(left)} claims …", disabled=True)
-        worker.start(lambda: map(_measure, left))
+        worker.start(lambda: map(measure, left))
 
     button.on_click(on_click)
     return pn.Column(table, button, problem, sizing_mode="stretch_width", margin=0)
@@ -129,14 +129,14 @@ def _left(document: "Document") -> list[Entry]:
     return [entry for entry in ENTRIES if entry.demo and entry.key not in found]
 
 
-def _measure(entry: Entry) -> dict[str, Claim]:
+def measure(entry: Entry) -> dict[str, Claim]:
     """That one claim, by a demo of its own; the reader's stays as it is."""
     demo = getattr(wonderland, entry.demo)(**entry.settings)
     return {claim.key: claim for claim in demo.claims(demo.result) if claim.tested and claim.key == entry.key}
 
 
-def _ledger_html(document: "Document") -> str:
-    claims = measured(document)
+def ledger_html(claims: Mapping[str, Claim]) -> str:
+    """The ledger as a table, with the claims that were measured, by key."""
     rows = "".join(_row(entry, claims.get(entry.key)) for entry in ENTRIES)
     return (
         '<div class="prose"><div class="scroll"><table class="ledger"><thead><tr><th scope="col">The claim</th>'
@@ -198,15 +198,18 @@ def claims(_: "Document") -> pn.pane.HTML:
 
 
 def _forgetting_card() -> tuple[str, int, str, str, str]:
-    race = recorded()
-    lost = {method: np.mean([curve.lost for curve in race.of(method)]) for method in METHODS}
+    try:
+        race = recorded()
+    except ValueError as error:
+        return ("zero forgetting", 11, "safe", "not known", f"{error}")
+    lost = {method: np.mean(race.of(method).forgotten) for method in ("full", "osft")}
     return (
         "zero forgetting",
         11,
         "safe",
         f"{lost['osft']:.1f} points",
-        f"of its old task OSFT forgot in a recorded race on real digits, {len(race.seeds)} seeds; "
-        f"full fine-tuning forgot {lost['full']:.1f}.",
+        f"of its first task OSFT forgot in a recorded race over {len(race.setting.tasks)} tasks of real digits, "
+        f"{len(race.seeds)} seeds; full fine-tuning forgot {lost['full']:.1f}.",
     )
 
 

@@ -6,7 +6,7 @@ screen readers read it, and it stands without JavaScript.
 
 import re
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 from importlib.resources import files
 
 from latex2mathml.converter import convert
@@ -23,10 +23,7 @@ _KEYS = {"title", "subtitle", "level", "motif", "promise"}
 
 @dataclass(frozen=True)
 class Chapter:
-    """One chapter: its front matter, and its body as HTML pieces and slots in reading order.
-
-    A part is ``("html", text)``, ``("demo", class name)``, or a slot's name with an empty text.
-    """
+    """One chapter: its front matter, and its body in Markdown."""
 
     number: int
     title: str
@@ -34,7 +31,22 @@ class Chapter:
     level: int
     motif: str
     promise: str
-    parts: tuple[tuple[str, str], ...]
+    body: str
+
+    @cached_property
+    def parts(self) -> tuple[tuple[str, str], ...]:
+        """The body as HTML pieces and slots in reading order, made when first asked for.
+
+        A part is ``("html", text)``, ``("demo", class name)``, or a slot's name with an empty text.
+        """
+        parts, end = [], 0
+        for slot in _SLOT.finditer(self.body):
+            parts.append(("html", render(self.body[end : slot.start()])))
+            kind, _, name = slot[1].partition(" ")
+            parts.append((kind, name))
+            end = slot.end()
+        parts.append(("html", render(self.body[end:])))
+        return tuple(part for part in parts if part != ("html", ""))
 
 
 def mathml(tex: str, display: bool = False) -> str:
@@ -72,13 +84,6 @@ def parse(number: int, text: str) -> Chapter:
     fields = dict(line.split(": ", 1) for line in front.strip().splitlines())
     if fields.keys() != _KEYS:
         raise ValueError(f"chapter {number} has the keys {sorted(fields)}: give exactly {sorted(_KEYS)}.")
-    parts, end = [], 0
-    for slot in _SLOT.finditer(body):
-        parts.append(("html", render(body[end : slot.start()])))
-        kind, _, name = slot[1].partition(" ")
-        parts.append((kind, name))
-        end = slot.end()
-    parts.append(("html", render(body[end:])))
     return Chapter(
         number=number,
         title=fields["title"],
@@ -86,7 +91,7 @@ def parse(number: int, text: str) -> Chapter:
         level=int(fields["level"]),
         motif=motif(fields["motif"]),
         promise=render(fields["promise"]).strip().removeprefix("<p>").removesuffix("</p>"),
-        parts=tuple(part for part in parts if part != ("html", "")),
+        body=body,
     )
 
 

@@ -5,6 +5,7 @@ from functools import cache
 from pathlib import Path
 
 import panel as pn
+from bokeh.model import Model
 
 ASSETS = Path(__file__).parent / "assets"
 
@@ -78,9 +79,26 @@ class Assets:
     _css = ["assets/fonts/stix-two-math.woff2"]
 
 
+class Html(pn.pane.HTML):
+    """HTML that sends its text alone when that changes.
+
+    Panel's own (1.9.4) sends its stylesheets, too; those in a notebook lie on another host, and belong to one display.
+    """
+
+    def _update(self, ref: str, model: Model) -> None:
+        model.text = self._transform_object(self.object)["object"]
+
+
 def palette(dark: bool) -> Palette:
     """The palette of the dark or the light theme."""
     return DARK if dark else LIGHT
+
+
+@cache
+def mixed(under: str, over: str, share: float) -> str:
+    """A color between two, given as #rrggbb."""
+    pairs = ((int(under[i : i + 2], 16), int(over[i : i + 2], 16)) for i in (1, 3, 5))
+    return "#" + "".join(f"{round(a + (b - a) * share):02x}" for a, b in pairs)
 
 
 @cache
@@ -93,4 +111,4 @@ def html(content: str, *sheets: str, **params: object) -> pn.pane.HTML:
     """An HTML pane that wears the document's own stylesheets."""
     params.setdefault("sizing_mode", "stretch_width")
     params.setdefault("margin", 0)
-    return pn.pane.HTML(content, stylesheets=[stylesheet(sheet) for sheet in sheets], **params)
+    return Html(content, stylesheets=[stylesheet(sheet) for sheet in sheets], **params)
