@@ -30,10 +30,8 @@ def test_a_finger_scrolls_or_drags(browser: Browser, server: str, chapter: int, 
     before = swipe(page, canvas, 0, 0)
     up = swipe(page, canvas, 0, -90)
     assert up["scrolled"] > before["scrolled"] + 30
-    assert up["state"] == before["state"]
     down = swipe(page, canvas, 0, 90)
     assert down["scrolled"] < up["scrolled"] - 30
-    assert down["state"] == before["state"]
     aside = swipe(page, canvas, 80, 0)
     assert aside["scrolled"] == down["scrolled"]
     assert aside["state"] != before["state"]
@@ -41,7 +39,11 @@ def test_a_finger_scrolls_or_drags(browser: Browser, server: str, chapter: int, 
 
 
 def swipe(page: Page, canvas: Locator, dx: float, dy: float) -> dict[str, object]:
-    """Draw a finger over a picture; how far the page is scrolled then, and the state in its address."""
+    """Draw a finger over a picture; how far the page is scrolled then, and the state in its address.
+
+    What a scrolling finger moved before the browser knew goes back, if it takes a busy server a while.
+    """
+    found = state(page)
     box = canvas.bounding_box()
     x, y = box["x"] + 0.6 * box["width"], box["y"] + 0.45 * box["height"]
     session = page.context.new_cdp_session(page)
@@ -54,5 +56,14 @@ def swipe(page: Page, canvas: Locator, dx: float, dy: float) -> dict[str, object
         session.send("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
     page.wait_for_timeout(900)
     session.detach()
-    query = "&".join(pair for pair in urlsplit(page.url).query.split("&") if not pair.startswith("chapter="))
-    return {"scrolled": page.evaluate(_SCROLLED), "state": query}
+    for _ in range(50):
+        if dx or state(page) == found:
+            break
+        page.wait_for_timeout(100)
+    assert dx or state(page) == found
+    return {"scrolled": page.evaluate(_SCROLLED), "state": state(page)}
+
+
+def state(page: Page) -> str:
+    """What the address says of the demo."""
+    return "&".join(pair for pair in urlsplit(page.url).query.split("&") if not pair.startswith("chapter="))

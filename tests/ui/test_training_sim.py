@@ -186,7 +186,7 @@ def test_a_short_race_ends_as_the_backend_says(reader: Reader) -> None:
 
 
 def test_a_race_leaves_the_page_alive_and_can_be_cancelled(reader: Reader) -> None:
-    reader.open("?chapter=11&course=upright,mirrored&methods=full,osft&seeds=1&seed=5&steps=1000")
+    reader.open("?chapter=11&course=upright,mirrored&methods=full,osft,gpm,replay,joint&seeds=5&seed=5&steps=1000")
     reader.press("Run the race")
     reader.wait_for(lambda: state(reader) == "live, running", "the first points", PATIENCE)
     reader.nudge("How much of the course is done, %", "ArrowLeft", times=4)
