@@ -5,8 +5,10 @@ import re
 import numpy as np
 import param
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from wonderland.demos.fields import field
+from wonderland.demos.fields import cell, field
 from wonderland.demos.parameters import Matrix, Real, Whole
 
 
@@ -130,3 +132,27 @@ def test_a_reader_may_go_back_where_they_just_were() -> None:
             slider.value_throttled = reached
         assert thing.share == reached
         assert slider.value == 0.7
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (1.0, "1"),
+        (-0.24942, "-0.2494"),
+        (-0.024942, "-0.0249"),
+        (0.00012345, "0.00012"),
+        (-2.4942e-5, "-2e-05"),
+        (2.4942e-17, "0"),
+        (-12345.6, "-12346"),
+        (1e6, "1e+06"),
+        (-1e6, "-1e+06"),
+    ],
+)
+def test_a_number_box_shows_what_it_has_room_for(value: float, text: str) -> None:
+    assert cell(value) == text
+
+
+@given(st.floats(-1e6, 1e6))
+def test_a_number_box_is_never_too_narrow(value: float) -> None:
+    assert len(cell(value)) <= 7
+    assert float(cell(value)) == pytest.approx(value, rel=0.5, abs=1e-12)

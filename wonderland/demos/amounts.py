@@ -1,10 +1,12 @@
 """Counts, shares and bytes as text, from integers of any size."""
 
+import re
 from math import floor, log10
 
 UNITS = ("B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB", "ZiB", "YiB")
 # Longer integers are rounded on a picture.
 LONGEST = 10**10
+_SIGN = re.compile(r"(?:(?<=\de)|(?<!\w))-(?=\.?\d)")
 _RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
@@ -27,7 +29,12 @@ def plain(value: float) -> str:
         text = f"{value:,.{max(0, 1 - floor(log10(size)))}f}"
     else:
         text = f"{value:.2g}"
-    return text.replace("-", "−")  # which no line ends at
+    return minus(text)
+
+
+def minus(text: str) -> str:
+    """The text with each number's own sign for minus in place of the hyphen, at which a line may end."""
+    return _SIGN.sub("−", text)
 
 
 def many(number: int, noun: str) -> str:

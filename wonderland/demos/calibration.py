@@ -8,6 +8,7 @@ from importlib.resources import files
 from statistics import median
 from typing import Any
 
+from wonderland.demos.amounts import minus
 from wonderland.maths.architectures import from_config, presets
 from wonderland.maths.holding import Setting
 from wonderland.maths.memory import Run, cost
@@ -61,7 +62,7 @@ def calibration_html() -> str:
     errors = [abs(step.error) for step in found]
     worst = max(found, key=lambda step: abs(step.error))
     versions = ", ".join(f"{name} {version}" for name, version in held["versions"].items())
-    others = ", ".join(f"{step.method} {step.error:+.0%}" for step in elsewhere()).replace("-", "−")
+    others = minus(", ".join(f"{step.method} {step.error:+.0%}" for step in elsewhere()))
     where = held["elsewhere"]
     how = f"{worst.model} by {worst.method} in {worst.run.dtype}{', checkpointed' * worst.run.checkpointing}"
     text = (

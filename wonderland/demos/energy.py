@@ -8,6 +8,7 @@ import numpy as np
 import panel as pn
 import param
 
+from wonderland.demos.amounts import minus
 from wonderland.demos.base import Claim, Demo, Readout
 from wonderland.demos.canvas import Canvas, Marks
 from wonderland.demos.parameters import Choice, Real, Whole
@@ -244,7 +245,7 @@ class EnergyDemo(Demo):
                 yticks=[],
             )
 
-        share = [(v / 100, f"{v:+d}%".replace("-", "−") if v else "0") for v in (-10, 0, 10)]
+        share = [(v / 100, minus(f"{v:+d}%") if v else "0") for v in (-10, 0, 10)]
         return [
             picture("tale", 4, (0, 0.5), "the tale: mean |cos| of the samples", [0, 0.1, 0.2, 0.3, 0.4]),
             picture("change", 6, (-WIDEST, WIDEST), "measured: change of the neurons’ energy", share),
@@ -260,7 +261,7 @@ class EnergyDemo(Demo):
     def readouts(self, result: EnergyMeasure) -> list[Readout]:
         oft = result.updates["W·R (OFT)"]
         return [
-            Readout(f"energy of W, s = {result.s}", f"{result.energy:.4f}".replace("-", "−"), "original"),
+            Readout(f"energy of W, s = {result.s}", f"{result.energy:.4f}", "original"),
             Readout(
                 "OFT: energy changes by", _percent(oft.change), "original", "ok" if abs(oft.change) < 1e-9 else "off"
             ),
@@ -290,7 +291,7 @@ class EnergyDemo(Demo):
         updates = [
             (
                 name,
-                f"{row.energy:.4f}".replace("-", "−"),
+                minus(f"{row.energy:.4f}"),
                 _percent(row.change),
                 f"{row.outputs:.0%}",
                 f"{row.cosine:.2f}",
@@ -330,11 +331,11 @@ def _percent(share: float) -> str:
     """A relative change with its sign; one of rounding as what it is."""
     if abs(share) < 1e-9:
         return f"{100 * abs(share):.0e}%" if share else "0%"
-    return f"{100 * share:+.2f}%".replace("-", "−")
+    return minus(f"{100 * share:+.2f}%")
 
 
 def _signed(value: float) -> str:
-    return f"{value:+.4f}".replace("-", "−")
+    return minus(f"{value:+.4f}")
 
 
 def _table(heads: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:

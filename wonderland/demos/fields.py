@@ -39,7 +39,7 @@ class MatrixInput(JSComponent):
         const grid = document.createElement('div')
         grid.className = 'grid'
         const columns = (model.cells[0] || []).length
-        grid.style.gridTemplateColumns = `repeat(${columns}, minmax(66px, 1fr))`
+        grid.style.gridTemplateColumns = `repeat(${columns}, minmax(74px, 1fr))`
         grid.style.maxWidth = `${columns * 105}px`
         model.cells.forEach((row, i) => row.forEach((text, j) => {
           const box = document.createElement('input')
@@ -244,6 +244,14 @@ def _text_field(owner: param.Parameterized, name: str) -> pn.Column:
     return pn.Column(box, error, sizing_mode="stretch_width", margin=0)
 
 
+def cell(value: float) -> str:
+    """A number in a box of seven characters: four digits, or as many as there is room for; rounding noise is 0."""
+    if abs(value) < 1e-12:
+        return "0"
+    texts = [f"{value:.4g}", f"{value:.0f}"] if abs(value) >= 1e4 else [f"{value:.{digits}g}" for digits in (4, 3, 2)]
+    return next((text for text in texts if len(text) <= 7), f"{value:.0e}")
+
+
 def _matrix_field(owner: param.Parameterized, name: str) -> pn.Column:
     parameter = owner.param[name]
     error = FieldError()
@@ -251,7 +259,7 @@ def _matrix_field(owner: param.Parameterized, name: str) -> pn.Column:
     shown = getattr(owner, "matrix_shown", partial(getattr, owner))
 
     def cells() -> list[list[str]]:
-        return [[f"{value:.4g}" for value in row] for row in shown(name)]
+        return [[cell(value) for value in row] for row in shown(name)]
 
     def on_edit(row: int, column: int, text: str) -> None:
         label = f"{parameter.label}, row {row + 1}, column {column + 1}"

@@ -6,6 +6,7 @@ import holoviews as hv
 import numpy as np
 import panel as pn
 
+from wonderland.demos.amounts import minus
 from wonderland.demos.base import Claim, Demo, Readout
 from wonderland.demos.canvas import Canvas, Columns, Marks
 from wonderland.demos.parameters import Choice, Real, Whole
@@ -191,7 +192,7 @@ class LookingGlass(Demo):
         ]
 
     def readouts(self, result: GlassMeasure) -> list[Readout]:
-        rows = [Readout("det R", f"{result.determinant:+.6f}".replace("-", "−"))]
+        rows = [Readout("det R", f"{result.determinant:+.6f}")]
         for name, of, concept in ((result.side, result.turned, "rotated"), ("W + BA", result.added, "lora")):
             length, angle = result.changes(of)
             rows += [
@@ -297,4 +298,4 @@ def _change(value: float, unit: str) -> str:
     """A change worth seeing with its sign, one of rounding as what it is."""
     if abs(value) < 1e-9:
         return "0" if value == 0 else f"{abs(value):.0e}{unit}"
-    return (f"{value:+.1f}{unit}" if unit else f"{value:+.3f}").replace("-", "−")
+    return minus(f"{value:+.1f}{unit}" if unit else f"{value:+.3f}")

@@ -8,7 +8,7 @@ import numpy as np
 import panel as pn
 import param
 
-from wonderland.demos.amounts import plain, scientific
+from wonderland.demos.amounts import minus, plain, scientific
 from wonderland.demos.base import Claim, Demo, Readout
 from wonderland.demos.canvas import Canvas, Columns, Marks
 from wonderland.demos.parameters import Choice, Matrix, Real, Whole
@@ -284,7 +284,7 @@ class MatrixGarden(Demo):
 
 
 def _signed(determinant: float) -> str:
-    return f"{determinant:+.6f}".replace("-", "−")
+    return minus(f"{determinant:+.6f}")
 
 
 def _degrees(angle: float) -> str:
@@ -312,8 +312,8 @@ def _numbers(A: np.ndarray) -> Columns:
 def _decimals(value: float, bare: bool) -> str:
     """Three decimals; where cells are narrow, without the zero before the point; of large numbers what fits."""
     if abs(value) >= 1000:
-        return (f"{value:.0f}" if abs(value) < 1e5 else scientific(value, 0)).replace("-", "−")
+        return minus(f"{value:.0f}" if abs(value) < 1e5 else scientific(value, 0))
     text = f"{value:.3f}".replace("-0.000", "0.000")
     if bare and abs(value) < 0.9995:
         text = text.replace("0.", ".", 1)
-    return text.replace("-", "−")
+    return minus(text)

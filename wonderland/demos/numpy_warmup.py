@@ -12,6 +12,7 @@ import holoviews as hv
 import numpy as np
 import panel as pn
 
+from wonderland.demos.amounts import minus
 from wonderland.demos.base import Claim, Demo, Readout
 from wonderland.demos.canvas import Canvas, Marks
 from wonderland.demos.parameters import Choice, Matrix, Whole
@@ -334,7 +335,7 @@ def _literal(name: str, M: np.ndarray) -> str:
 
 def _number(value: float) -> str:
     text = f"{round(value, 4) + 0.0:.4f}" if abs(value) < 1000 else f"{value:.5g}"
-    return text.replace("-", "−")
+    return minus(text)
 
 
 def _matrix_html(name: str, M: np.ndarray, concept: str) -> str:

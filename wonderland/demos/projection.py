@@ -8,6 +8,7 @@ import panel as pn
 import param
 
 from wonderland.demos import jobs
+from wonderland.demos.amounts import minus
 from wonderland.demos.base import Claim, Readout
 from wonderland.demos.blocks import (
     STEP,
@@ -330,4 +331,4 @@ def _around(tip: np.ndarray, onward: np.ndarray) -> np.ndarray:
 
 def _pair(v: np.ndarray) -> str:
     x, y = np.round(v, 2) + 0.0  # + 0.0 turns −0 into 0
-    return f"({x:.2f}, {y:.2f})".replace("-", "−")
+    return minus(f"({x:.2f}, {y:.2f})")

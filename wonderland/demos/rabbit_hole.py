@@ -150,7 +150,7 @@ class RabbitHole(Demo):
     def readouts(self, result: HoleMeasure) -> list[Readout]:
         return [
             Readout("det of each turn", f"{result.determinant:+.6f}"),
-            Readout(f"square {WITNESS}, turned", f"{result.witness_turn:.1f}°".replace("-", "−"), "original"),
+            Readout(f"square {WITNESS}, turned", f"{result.witness_turn:.1f}°", "original"),
             Readout(f"square {WITNESS}, size", f"{100 * result.witness_size:.3g} %", "rotated"),
         ]
 

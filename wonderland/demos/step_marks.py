@@ -8,6 +8,7 @@ import numpy as np
 import panel as pn
 from bokeh.palettes import interp_palette
 
+from wonderland.demos.amounts import minus
 from wonderland.demos.canvas import Canvas, Columns, Marks
 from wonderland.demos.placing import apart, round_ticks
 from wonderland.maths import subspace
@@ -208,5 +209,5 @@ def _figure(name: str, M: np.ndarray) -> str:
     norm = f"<figcaption>{name}, ‖·‖ = {np.linalg.norm(M):.4f}</figcaption>"
     if max(m, n) > PRINTED:
         return f"<figure>{norm}</figure>"
-    cells = "".join(f"<span>{value:+.4f}</span>" for value in M.ravel())
+    cells = "".join(f"<span>{minus(f'{value:+.4f}')}</span>" for value in M.ravel())
     return f'<figure>{norm}<div class="matrix" style="grid-template-columns: repeat({n}, auto)">{cells}</div></figure>'

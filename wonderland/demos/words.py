@@ -9,6 +9,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from wonderland.demos.amounts import minus
+
 
 @dataclass(frozen=True)
 class Readout:
@@ -21,6 +23,9 @@ class Readout:
     value: str
     concept: str = "text"
     verdict: str = ""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "value", minus(self.value))
 
 
 @dataclass(frozen=True)
@@ -57,7 +62,7 @@ def claims_html(claims: Iterable[Claim]) -> str:
     """Cards of what is claimed, each beside what was measured."""
     cards = "".join(
         f'<div class="claim {one.verdict}"><p class="tale"><span>The tale</span>{escape(one.tale)}</p>'
-        f'<p class="measured"><span>Measured</span>{escape(one.measured)}</p></div>'
+        f'<p class="measured"><span>Measured</span>{escape(minus(one.measured))}</p></div>'
         for one in claims
     )
     return f'<div class="claims">{cards}</div>'

@@ -8,7 +8,7 @@ from typing import Any
 
 import param
 
-from wonderland.demos.amounts import many
+from wonderland.demos.amounts import many, minus
 from wonderland.demos.base import Demo
 from wonderland.demos.parameters import Choice, shown
 from wonderland.snapshots.axes import Axis
@@ -129,7 +129,7 @@ def _texts(demo: Demo, axis: Axis, place: int) -> str:
 def _text(parameter: param.Parameter, value: Any) -> str:
     if isinstance(parameter, param.Selector) and not isinstance(parameter, param.Boolean):
         return next((str(name) for name, one in parameter.get_range().items() if one == value), str(value))
-    return shown(value).replace("-", "−") if isinstance(value, int | float) else str(value)
+    return minus(shown(value)) if isinstance(value, int | float) else str(value)
 
 
 def _pictures(sets: list[list[Picture]], start: int) -> str:

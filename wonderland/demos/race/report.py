@@ -61,7 +61,7 @@ def readouts(result: SimMeasure) -> list[Readout]:
         gap = prediction.compare(result.guessed, measured)
         return [
             Readout("pairs of methods you had right", f"{gap.pairs - gap.wrong} of {gap.pairs}"),
-            Readout("Kendall’s τ of the two orders", f"{gap.tau:+.2f}".replace("-", "−")),
+            Readout("Kendall’s τ of the two orders", f"{gap.tau:+.2f}"),
         ]
     race = result.shown
     if not race.tracks:
