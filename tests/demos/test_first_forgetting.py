@@ -130,7 +130,7 @@ def test_bad_guesses_are_refused(demo, value):
 
 
 def test_the_hint_to_drag_goes_when_the_run_is_shown(demo):
-    assert demo.marks(demo.result)["hint"]["text"] == ["drag your guess"]
+    assert demo.marks(demo.result)["hint"]["text"] == ["drag your guess of task A"]
     demo.param.trigger("reveal")
     assert demo.marks(demo.result)["hint"]["text"] == [""]
     demo.__panel__()
@@ -149,13 +149,24 @@ def test_the_tasks_are_two_shades_with_their_names_at_the_ends(dark):
     )
 
 
-def test_reveal_rests_after_use_and_the_buttons_share_rows(demo):
-    box, *_ = demo.__panel__()[1][0]
-    assert [button.label for button in box] == [demo.param[name].label for name in demo.controls]
-    assert box.flex_wrap == "wrap"
-    reveal = box[-1]
+def test_the_chosen_shape_is_marked_and_reveal_stands_apart_and_rests_after_use(demo):
+    shapes, (reveal,), *_ = demo.__panel__()[1][0]
+    assert [button.label for button in (*shapes, reveal)] == [demo.param[name].label for name in demo.controls]
+    assert shapes.flex_wrap == "wrap"
+    demo.param.trigger("late")
+    assert [button.label for button in shapes if button.variant == "contained"] == ["Falls late"]
+    demo.after_60 -= 1
+    assert not [button.label for button in shapes if button.variant == "contained"]
     assert not reveal.disabled
     demo.param.trigger("reveal")
     assert reveal.disabled
     demo.reset()
     assert not reveal.disabled
+
+
+def test_a_recovery_is_said_with_its_numbers(demo, truth):
+    demo.revealed = True
+    steps, old, _ = truth
+    lowest = old.index(min(old))
+    words = f"from its lowest, {old[lowest]:.1f}% at step {steps[lowest]}, task A came back by {old[-1] - min(old):.1f}"
+    assert words in demo.details(demo.result)

@@ -152,9 +152,9 @@ class FirstForgetting(Demo):
             ends += [("task A", result.old[-1], ink.critical), ("task B", result.new[-1], _second(ink))]
         names, heights, inks = (list(column) for column in zip(*ends, strict=True))
         return {
-            "guess": {"x": result.steps, "y": result.guess},
+            "guess": {"x": [0, *STEPS], "y": [result.guess[0], *result.guessed]},
             "handles": {"x": list(STEPS), "y": list(result.guessed)},
-            HINT: {"x": [0], "y": [5], "text": ["" if result.revealed else "drag your guess"]},
+            HINT: {"x": [0], "y": [5], "text": ["" if result.revealed else "drag your guess of task A"]},
             "start": {"x": [0], "y": [result.old[0]]},
             "runs A": _joined(result.steps, result.runs[shown]),
             "task A": {"x": result.steps[shown], "y": result.old[shown]},
@@ -187,7 +187,7 @@ class FirstForgetting(Demo):
             yticks=[0, 20, 40, 60, 80, 100],
             xlabel="training steps on the new task",
             ylabel="images named rightly, %",
-            title="the old task",
+            title="A: the old task; B: the new one",
             height=360,
             max_width=760,
             on_drag=self._on_drag,
@@ -244,7 +244,7 @@ class FirstForgetting(Demo):
             f'<p class="detail"><span class="tag">recorded</span> Full fine-tuning, seeds {seeds}; thick lines: their '
             "means. "
             f"Half of task A’s fall was over after {half[0]:.0f} steps, half of task B’s rise after {learned[0]:.0f}. "
-            f"({race.source}.)</p>"
+            f"{_back(result)}({race.source}.)</p>"
         )
 
     def claims(self, result: ForgettingMeasure) -> list[Claim]:
@@ -265,10 +265,22 @@ class FirstForgetting(Demo):
     def _controls(self) -> pn.Column:
         column = super()._controls()
         buttons, rest = column[: len(self.controls)], column[len(self.controls) :]
-        reveal = buttons[-1]
-        reveal.disabled = self.revealed
-        self.param.watch(lambda event: reveal.param.update(disabled=event.new), "revealed")
-        column[:] = [pn.FlexBox(*buttons, margin=0, sizing_mode="stretch_width"), *rest]
+        shapes, reveal = buttons[:-1], buttons[-1]
+
+        def look(*_: object) -> None:
+            chosen = tuple(getattr(self, name) for name in self.more)
+            for name, shape in zip(SHAPES, shapes, strict=True):
+                shape.variant = "contained" if shaped(name) == chosen else "outlined"
+            reveal.disabled = self.revealed
+
+        reveal.param.update(variant="contained", margin=(6, 8, 8, 0))
+        look()
+        self.param.watch(look, [*self.more, "revealed"])
+        column[:] = [
+            pn.FlexBox(*shapes, margin=0, sizing_mode="stretch_width"),
+            pn.FlexBox(reveal, margin=0, sizing_mode="stretch_width"),
+            *rest,
+        ]
         return column
 
     def _on_shape(self, *events: param.parameterized.Event) -> None:
@@ -289,6 +301,18 @@ def _nothing(guessed: tuple[int, ...], why: str) -> ForgettingMeasure:
     none = np.full(len(steps), np.nan)
     return ForgettingMeasure(
         steps, guessed, guess, False, np.zeros((0, len(steps))), none, none, np.nan, np.nan, 0, why
+    )
+
+
+def _back(result: ForgettingMeasure) -> str:
+    """What to say of a fall that was not the end."""
+    lowest = int(result.old.argmin())
+    risen = result.old[-1] - result.old[lowest]
+    if risen < NOTABLE / 2:
+        return ""
+    return (
+        f"A steady fall it was not: from its lowest, {result.old[lowest]:.1f}% at step {result.steps[lowest]:.0f}, "
+        f"task A came back by {risen:.1f} points, though the network was shown none of its images. "
     )
 
 
