@@ -230,6 +230,7 @@ def test_controls_answer_beside_themselves(reader: Reader) -> None:
     reader.press("More controls")
     reader.nudge("Training steps a task", "ArrowRight")
     reader.page.get_by_text("320 steps a task, 50% protected, seeds 0–4: press Run the race").wait_for()
+    reader.page.get_by_role("status").get_by_text("On screen is another race").wait_for()
     reader.type("frozen", "fast")
     assert "Learning rate of frozen is “fast”" in reader.alert()
 

@@ -59,6 +59,8 @@ def test_the_page_knows_the_backends_methods_tasks_and_rates():
 def test_no_two_methods_look_alike(ink):
     looks = {(runner.ink(ink), runner.dash) for runner in entrants.METHODS.values()}
     assert len(looks) == len(entrants.METHODS)
+    without_shade = {(runner.concept, runner.dash) for runner in entrants.METHODS.values()}
+    assert len(without_shade) == len(entrants.METHODS)
     concepts = {name: runner.concept for name, runner in entrants.METHODS.items()}
     assert (concepts["full"], concepts["lora"], concepts["oft"]) == ("critical", "lora", "original")
     assert {concepts[name] for name in concepts if name.startswith("osft") or name == "gpm"} == {"safe"}

@@ -51,10 +51,7 @@ class RaceControls:
 
     def _methods_widget(self: Demo, **params: Any) -> pmui.CheckBoxGroup:
         inks = {
-            f"& .MuiFormControlLabel-root:nth-of-type({place})": {
-                "color": f"color-mix(in srgb, var(--w-{'muted' if runner.concept == 'neutral' else runner.concept}), "
-                f"var(--w-text) {runner.shade:.0%})"
-            }
+            f"& .MuiFormControlLabel-root:nth-of-type({place})": {"color": runner.css}
             for place, runner in enumerate(METHODS.values(), 1)
         }
         return pmui.CheckBoxGroup(
@@ -75,7 +72,8 @@ class RaceControls:
 
         def update(*_: object) -> None:
             run.disabled, cancel.disabled = self.running, not self.running
-            progress.object = self.progress()
+            other = '<p class="detail asked" role="status">On screen is another race: press Run for this one.</p>'
+            progress.object = self.progress() or (other if self.result.asked and self.result.whole.tracks else "")
 
         update()
         self.param.watch(update, ["result", "running"])

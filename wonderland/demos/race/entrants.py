@@ -29,8 +29,8 @@ TASKS = {
 class Runner:
     """A method on the page.
 
-    `concept` names a color of the palette; of those that share it, `shade` mixes in the color of text, and `dash` tells
-    them apart without any color.
+    `concept` names a color of the palette; of those that share it, `shade` mixes in the color of text, and `dash`, a
+    name or lengths of pixels, tells them apart without any color.
     """
 
     label: str
@@ -44,6 +44,12 @@ class Runner:
         color = palette.muted if self.concept == "neutral" else getattr(palette, self.concept)
         return mixed(color, palette.text, self.shade) if self.shade else color
 
+    @property
+    def css(self) -> str:
+        """The same color in the words of a stylesheet, in whichever theme is on."""
+        color = f"var(--w-{'muted' if self.concept == 'neutral' else self.concept})"
+        return f"color-mix(in srgb, {color}, var(--w-text) {self.shade:.0%})"
+
 
 METHODS = {
     "full": Runner("full", "full fine-tuning", "critical"),
@@ -54,8 +60,8 @@ METHODS = {
     "osft-joint": Runner("OSFT joint", "OSFT by the joint formula", "safe", 0.2, "dashed"),
     "osft-dense": Runner("OSFT update", "OSFT, the update projected", "safe", 0.1, "dotted"),
     "osft-gradient": Runner("OSFT gradient", "OSFT, only the gradient projected", "safe", 0.3, "dotdash"),
-    "osft-random": Runner("OSFT random", "OSFT in random directions", "safe", 0.45, "dotted"),
-    "gpm": Runner("GPM", "GPM, OSFT in the directions of the old activations", "safe", 0.35),
+    "osft-random": Runner("OSFT random", "OSFT in random directions", "safe", 0.45, "2 9"),
+    "gpm": Runner("GPM", "GPM, OSFT in the directions of the old activations", "safe", 0.35, "14 5"),
     "replay": Runner("replay", "replay of old images", "neutral"),
     "joint": Runner("joint training", "joint training, the upper bound", "neutral", 0.5, "dashed"),
     "frozen": Runner("frozen", "the frozen network, the floor", "neutral", 0.0, "dotted"),

@@ -78,7 +78,8 @@ def plane_marks(race: Race, ink: Palette) -> Marks:
 def plane_pictures(canvas: Canvas) -> list[pn.pane.HoloViews]:
     """The plane."""
     ink = canvas.palette
-    words = {"text_font_size": "13px"}
+    # On a ground of their own: another method's dots may lie where a name has to stand.
+    words = {"text_font_size": "13px", "background_fill_color": ink.panel, "background_fill_alpha": 0.75}
     return [
         canvas.picture(
             canvas.draw(hv.Path, "ways", {"line_color": "ink", "line_dash": "dash"}, line_width=1.4, line_alpha=0.7),

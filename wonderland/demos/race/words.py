@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from wonderland.demos.amounts import many
+from wonderland.demos.amounts import many, minus
 from wonderland.demos.race.entrants import METHODS, SCENARIOS
 from wonderland.demos.race.races import BLOCK, RANK, Race, Setting, Track
 
@@ -150,12 +150,11 @@ def table(race: Race) -> str:
             _spread(now.present),
             _spread(now.average),
             _spread(now.moved),
-            f"{now.leak.max():.2g}",
+            minus(f"{now.leak.max():.2g}"),
         ]
         columns = "".join(f'<td class="number">{cell}</td>' for cell in cells)
-        color = METHODS[method].concept
-        ink = f"var(--w-{'muted' if color == 'neutral' else color})"
-        rows += f'<tr><th scope="row" style="color: {ink}">{_html.escape(METHODS[method].label)}</th>{columns}</tr>'
+        runner = METHODS[method]
+        rows += f'<tr><th scope="row" style="color: {runner.css}">{_html.escape(runner.label)}</th>{columns}</tr>'
     heads = ("first task, %", "forgotten of it, points", "present task, %", "average, %", "‖ΔW‖", "‖ΔW Vₕ‖, largest")
     head = "".join(f'<th class="number" scope="col">{name}</th>' for name in heads)
     return f"<table><thead><tr><th></th>{head}</tr></thead><tbody>{rows}</tbody></table>" if rows else ""
