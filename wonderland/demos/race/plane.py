@@ -93,7 +93,7 @@ def plane_pictures(canvas: Canvas) -> list[pn.pane.HoloViews]:
             yticks=[0, 20, 40, 60, 80, 100],
             xlabel="stability: old tasks, mean, %",
             ylabel="plasticity: the present task, %",
-            title="up and to the right: learned, and nothing lost",
+            title="up and right: learned, nothing lost",
             height=420,
             max_width=760,
         )
