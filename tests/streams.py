@@ -36,6 +36,15 @@ def dying(count, times, folder):
             os.kill(os.getpid(), signal.SIGKILL)
 
 
+_heard = []
+
+
+def hearing(word):
+    """Every word that this process has heard, this one included."""
+    _heard.append(word)
+    yield list(_heard)
+
+
 def silent():
     """Nothing, for ten minutes."""
     time.sleep(600)

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.streams import counted, dying, failing, where
+from tests.streams import counted, dying, failing, hearing, where
 from wonderland.__main__ import main
 from wonderland.backend.lanes import NICENESS, Processes, Threads
 from wonderland.backend.points import race_points
@@ -168,6 +168,14 @@ def test_prepared_processes_have_loaded_what_a_race_needs():
     job.cancel()
     assert pool._lanes._idle in ([], [executor])
     print(f"Run → the first point of the new task: {seconds:.2f} s")
+
+
+def test_what_is_prepared_later_is_there_in_the_next_process():
+    pool = Pool(Processes(2))
+    pool.prepare(partial(hearing, "first"))
+    until(lambda: len(pool._lanes._idle) == 2)
+    pool.prepare(partial(hearing, "second"))
+    until(lambda: {"first", "second"} <= set(result(pool.submit(partial(hearing, "third")))[0]))
 
 
 def test_ctrl_c_ends_the_processes_too():

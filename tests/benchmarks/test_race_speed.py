@@ -11,6 +11,9 @@ import pytest
 
 from tests.plain import plain_pretrain, plain_race
 from wonderland.backend import network, warm
+from wonderland.backend.lanes import Processes
+from wonderland.backend.points import race_points
+from wonderland.backend.pool import Pool
 from wonderland.backend.race import RaceSettings, race
 
 SEEDS = (0, 1, 2)
@@ -29,6 +32,27 @@ def until(settings: RaceSettings, workers: int, task: int) -> None:
     stream = race(settings, workers)
     next(point for point in stream if point.task == task)
     stream.close()
+
+
+def test_first_live_point(table: Callable[..., None]) -> None:
+    """As on the page: networks of new seeds begin to learn when the seeds are set, and Run is pressed after that."""
+    pool = Pool(Processes(1))
+    short = partial(RaceSettings, methods=("full",), steps=1)
+    pool.prepare(partial(race_points, short(seeds=SEEDS).as_table()))
+    time.sleep(20)
+    table("Run → the first point of the second task, in a page's process", "s")
+    for first, rest in ((50, 0.0), (60, 1.0), (70, 3.0)):
+        seeds = tuple(range(first, first + len(SEEDS)))
+        if rest:
+            pool.prepare(partial(race_points, short(seeds=seeds).as_table()))
+            time.sleep(rest)
+        pressed = time.perf_counter()
+        job = pool.submit(partial(race_points, RaceSettings(seeds=seeds).as_table()))
+        while not any(point.task for point in job.take()):
+            time.sleep(0.005)
+        how = f"set {rest:g} s before" if rest else "not learned before (aim 0.5)"
+        table(f"three new seeds, {how}", time.perf_counter() - pressed)
+        job.cancel()
 
 
 def test_race_speed(table: Callable[..., None]) -> None:

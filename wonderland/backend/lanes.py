@@ -6,7 +6,7 @@ import os
 import signal
 from collections.abc import Callable, Iterator
 from concurrent.futures import BrokenExecutor, Executor, Future, ProcessPoolExecutor
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from threading import Lock, Thread
 from typing import Protocol
 
@@ -118,12 +118,17 @@ class Processes:
         """A process that ends breaks its executor, which says so by itself."""
 
     def prepare(self, function: Callable, *values: object) -> None:
-        """Begin the processes that are not there yet; each calls the function before its first job."""
+        """Begin the processes that are not there yet; each calls the function before its first job.
+
+        If all are there, the next one to be lent calls it.
+        """
         with self._lock:
-            for _ in range(self.width - self._begun):
-                process = self._begin()
-                process.submit(function, *values)
-                self._idle.append(process)
+            missing = self.width - self._begun
+            for _ in range(missing):
+                self._idle.append(self._begin())
+            for process in self._idle[-max(missing, 1) :]:
+                with suppress(BrokenExecutor):  # whoever it is lent to will hear of it
+                    process.submit(function, *values)
 
     def _back(self, process: Executor) -> None:
         with self._lock:

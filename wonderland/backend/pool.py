@@ -174,7 +174,7 @@ class Pool:
         return job
 
     def prepare(self, stream: Stream) -> None:
-        """Have every lane load what a stream needs, by running it to its end for nothing; return at once."""
+        """Have lanes load what a stream needs, by running it to its end for nothing; return at once."""
         Thread(target=self._lanes.prepare, args=(load, stream), daemon=True, name="wonderland-prepare").start()
 
     def place(self, job: Job) -> int:

@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
+from typing import Any
 
 import numpy as np
 import panel as pn
@@ -41,6 +42,8 @@ PICTURES: dict[str, Callable[[Canvas], list[pn.pane.HoloViews]]] = {
 
 OWN = {"watched": "curves", "focus": "matrix", "measure_of": "matrix", "weights": "layers", "revealed": "prediction"}
 """The controls of a single view, and of which."""
+REST = 400
+"""Milliseconds without a change after which networks learn their first task before they are asked to race."""
 
 
 class TrainingSim(RaceControls, RaceParameters, Demo):
@@ -78,6 +81,7 @@ class TrainingSim(RaceControls, RaceParameters, Demo):
         self._worker = jobs.Worker(self._on_points, self._on_end, lambda _: self._on_controls())
         self._motion = Motion(width=0, height=0, margin=0)
         self._clock: PeriodicCallback | None = None
+        self._resting: Any = None
         self._views: dict[str, tuple[Canvas, list[pn.Column]]] = {}
         super().__init__(**params)
         self.param.watch(lambda _: self.start(), "run")
@@ -85,6 +89,7 @@ class TrainingSim(RaceControls, RaceParameters, Demo):
         self.param.watch(self._on_play, "play")
         self.param.watch(self._on_step, "step")
         self.param.watch(self._on_reveal, "reveal")
+        self.param.watch(self._prepare_soon, ["course", "seeds", "seed", "scenario"])
 
     def offered(self, name: str) -> bool:
         return OWN.get(name, self.view) == self.view
@@ -108,6 +113,19 @@ class TrainingSim(RaceControls, RaceParameters, Demo):
         self._set_running(True)
         self.param.update(moment=100, revealed=self.revealed or self.view == "prediction")
         self._worker.start(partial(race_points, setting.as_table(), jobs.CORES), afar=True)
+
+    def _prepare_soon(self, *_: object) -> None:
+        """When the reader's hand rests: other networks learn their first task while the reader looks for Run."""
+        if not jobs.served():
+            return
+        document = pn.state.curdoc
+        if self._resting:
+            document.remove_timeout_callback(self._resting)
+        self._resting = document.add_timeout_callback(self._prepare, REST)
+
+    def _prepare(self) -> None:
+        self._resting = None
+        self.on_shown()
 
     def on_shown(self) -> None:
         """Load what the race needs where it will run, and let its networks learn the first task there."""
