@@ -64,8 +64,12 @@ def test_huge_layers_are_counted_to_the_last_digit(n, m, keep):
     demo = Calculator(in_features=n, out_features=m, rank=1, keep=keep)
     assert exact(n * m) in demo.details(demo.result)
     assert demo.readouts(demo.result)[0].value == exact(n * m)
-    for mark in demo.marks(demo.result)["bars"]["x1"]:
-        assert math.isfinite(mark)
+    marks = demo.marks(demo.result)
+    start, end = marks["frame"]["x"]
+    assert start < 1 < end
+    for mark, count in zip(marks["dots"]["x"], [*demo.result.tale.values(), *demo.result.real.values()], strict=True):
+        assert start <= mark < end
+        assert (mark > start) == (count.trained > 0)
 
 
 @settings(deadline=None, max_examples=40)
@@ -107,22 +111,24 @@ def test_memory_of_full_and_lora():
     assert percent(whole + 4 * thin, 4 * whole) in rows["LoRA, rank 16"]
 
 
-def test_bars():
+def test_dots():
     demo = Calculator(dark=True)
     marks, result = demo.marks(demo.result), demo.result
     rows = [*result.tale.values(), *result.real.values()]
-    assert marks["bars"]["x1"] == [row.trained for row in rows]
-    assert marks["bars"]["ink"][:3] == [DARK.critical, DARK.lora, DARK.original]
-    assert marks["bars"]["ink"][-2:] == [DARK.safe, DARK.safe]
+    assert marks["dots"]["x"] == [row.trained for row in rows]
+    assert marks["dots"]["ink"][:3] == [DARK.critical, DARK.lora, DARK.original]
+    assert marks["dots"]["ink"][-2:] == [DARK.safe, DARK.safe]
+    assert marks["dots"]["edge"] == [1] * 12
+    assert marks["dots"]["fill"] == [0] * 3 + [1] * 9  # what is only said is a ring
     assert marks["counts"]["text"][:3] == ["131,072 · 100%", "12,288 · 9.38%", "256 · 0.195%"]
     assert marks["counts"]["text"][5] == "3,840 · 2.93%"
     assert set(marks["full"]["x0"]) == {131_072}
-    # No two rows share a height, and each bar lies below its own words and above the next row's.
-    tops, words = marks["bars"]["y1"], marks["methods"]["y"]
-    assert all(top < word for top, word in zip(tops, words, strict=True))
-    assert all(bottom > word for bottom, word in zip(marks["bars"]["y0"], words[1:], strict=False))
+    # No two rows share a height, and each dot lies below its own words and above the next row's.
+    heights, words = marks["dots"]["y"], marks["methods"]["y"]
+    assert all(height < word for height, word in zip(heights, words, strict=True))
+    assert all(height > word + 0.5 for height, word in zip(heights, words[1:], strict=False))
     demo.dark = False
-    assert demo.marks(demo.result)["bars"]["ink"][0] == LIGHT.critical
+    assert demo.marks(demo.result)["dots"]["ink"][0] == LIGHT.critical
 
 
 def test_reductions():
@@ -168,7 +174,7 @@ def test_block_sizes_of_the_chapter():
     demo.in_features = 97
     assert demo.result.real["oft"].trained == 0
     marks = demo.marks(demo.result)
-    assert marks["bars"]["x0"][5] == marks["bars"]["x1"][5]
+    assert [marks["dots"][column][5] for column in ("fill", "edge")] == [0, 0]  # zero has no place on a logarithm
     assert marks["counts"]["text"][5] == "0 · 0%"
     assert marks["counts"]["text"][8] == "—"
     assert "cannot be built" in marks["methods"]["text"][8]
@@ -300,8 +306,8 @@ def test_messages_name_the_fields_of_the_page():
 def test_nothing_crosses_the_counts():
     demo = Calculator()
     marks = demo.marks(demo.result)
-    bars, tick = marks["bars"], marks["full"]
-    assert all(low < bar for low, bar in zip(tick["y0"], bars["y0"], strict=True))
+    dots, tick = marks["dots"], marks["full"]
+    assert all(low < y < high for low, y, high in zip(tick["y0"], dots["y"], tick["y1"], strict=True))
     assert all(high < words for high, words in zip(tick["y1"], marks["counts"]["y"], strict=True))
     assert all(low > words + 0.5 for low, words in zip(tick["y0"], marks["counts"]["y"][1:], strict=False))
     demo.__panel__()

@@ -48,7 +48,7 @@ def test_an_address_sets_both_demos(reader: Reader) -> None:
     reader.open("?chapter=10&rank=8&model=GPT-2&budget=16")
     demo = Budget(model="GPT-2", budget=16)
     reader.expect_column("passing", "x1", peaks(demo))
-    reader.wait_for(lambda: reader.column("bars", "x1")[1] == 8 * (512 + 256), "the rank of the address")
+    reader.wait_for(lambda: reader.column("dots", "x")[1] == 8 * (512 + 256), "the rank of the address")
     reader.page.get_by_text("c_attn is a Conv1D, which peft adapts by LoRA alone.").first.wait_for()
 
 

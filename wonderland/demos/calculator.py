@@ -16,8 +16,8 @@ from wonderland.maths import counting, memory
 from wonderland.theme import palette
 
 PROMISED = 0.9
-# A bar of one number must still be seen on the logarithmic scale, so the axis starts below 1.
-AXIS_START = 0.7
+SPARE = 0.03
+"""Of the logarithmic axis from 1 on, what it begins below it: a dot at one number stands clear of the edge."""
 
 
 @dataclass(frozen=True)
@@ -94,17 +94,19 @@ class Calculator(Demo):
         heads = [-0.2, -1.2 - len(result.tale)]
         colors = [getattr(ink, row.concept) for row in rows]
         end = 2.0 * max(float(row.trained) for row in rows)
+        start = end**-SPARE
+        there = [float(row.trained > 0) for row in rows]  # nothing has no place on a logarithmic scale
         return {
-            "bars": {
-                "x0": [AXIS_START] * len(rows),
-                "y0": y - 0.42,
-                "x1": [max(float(row.trained), AXIS_START) for row in rows],
-                "y1": y - 0.12,
+            "lines": {"x0": [start] * len(rows), "y0": y - 0.27, "x1": [end] * len(rows), "y1": y - 0.27},
+            "dots": {
+                "x": [max(float(row.trained), start) for row in rows],
+                "y": y - 0.27,
                 "ink": colors,
-                "alpha": [0.5] * len(result.tale) + [1.0] * len(result.real),
+                "fill": [0.0] * len(result.tale) + there[len(result.tale) :],
+                "edge": there,
             },
             "methods": {
-                "x": [AXIS_START] * len(rows),
+                "x": [start] * len(rows),
                 "y": y,
                 "text": [_method(row) for row in rows],
             },
@@ -116,14 +118,14 @@ class Calculator(Demo):
                 ],
                 "ink": colors,
             },
-            "heads": {"x": [AXIS_START] * 2, "y": heads, "text": ["The tale counts", "Really trained"]},
+            "heads": {"x": [start] * 2, "y": heads, "text": ["The tale counts", "Really trained"]},
             "full": {
                 "x0": [float(result.full)] * len(rows),
-                "y0": y - 0.48,  # no longer, so that the counts between the bars stay clear
+                "y0": y - 0.48,  # no longer, so that the counts between them stay clear
                 "x1": [float(result.full)] * len(rows),
                 "y1": y - 0.06,
             },
-            "frame": {"x": [AXIS_START, end], "y": [y[-1] - 0.6, 0.5]},
+            "frame": {"x": [start, end], "y": [y[-1] - 0.6, 0.5]},
         }
 
     def pictures(self, canvas: Canvas) -> list[pn.viewable.Viewable]:
@@ -132,8 +134,15 @@ class Calculator(Demo):
         frame = canvas.marks["frame"]
         return [
             canvas.picture(
-                canvas.draw(hv.Rectangles, "bars", {"fill_color": "ink", "fill_alpha": "alpha"}, line_color=None),
+                canvas.draw(hv.Segments, "lines", color=ink.grid),
                 canvas.draw(hv.Segments, "full", color=ink.text, line_width=1.5),
+                canvas.draw(
+                    hv.Points,
+                    "dots",
+                    {"fill_color": "ink", "line_color": "ink", "fill_alpha": "fill", "line_alpha": "edge"},
+                    size=10,
+                    line_width=2,
+                ),
                 canvas.draw(hv.Labels, "methods", text_color=ink.text, text_align="left", **words),
                 canvas.draw(hv.Labels, "counts", {"text_color": "ink"}, text_align="right", **words),
                 canvas.draw(hv.Labels, "heads", text_color=ink.muted, text_align="left", **words),
@@ -170,7 +179,7 @@ class Calculator(Demo):
 
         layer = result.layer
         return (
-            f"Bars on a logarithmic scale for a layer of {layer.in_features:,} inputs and {layer.out_features:,} "
+            f"Dots on a logarithmic scale for a layer of {layer.in_features:,} inputs and {layer.out_features:,} "
             f"outputs. The tale counts {listed(result.tale)}. Really trained: {listed(result.real)}."
         )
 
