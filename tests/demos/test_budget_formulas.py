@@ -1,6 +1,7 @@
 """Every figure of chapter 10's table against the formula that it opens to."""
 
 import re
+from html import unescape
 from itertools import product
 
 import pytest
@@ -8,7 +9,7 @@ import pytest
 from wonderland.demos.amounts import exact, scientific, size
 from wonderland.demos.budget import Budget
 from wonderland.demos.budget_formulas import formulas
-from wonderland.demos.budget_tables import HEADS, cost_table
+from wonderland.demos.budget_tables import HEADS, MEMORY, amount, cost_table
 from wonderland.maths.architectures import presets
 from wonderland.maths.holding import METHODS
 from wonderland.maths.models import TARGETS
@@ -28,9 +29,10 @@ def value(formula: str) -> int:
 
 
 def shown(demo: Budget, method: str) -> dict[str, str]:
-    """A method's row of the table, by the heads of its columns."""
-    row = next(row for row in cost_table(demo.result).split("<tr>") if f">{demo.result.rows[method].name}</th>" in row)
-    return dict(zip(HEADS, re.findall(r'<td class="number">(.*?)</td>', row), strict=True))
+    """A method's rows of both tables, by the heads of their columns."""
+    name = f">{demo.result.rows[method].name}</th>"
+    rows = "".join(row for row in cost_table(demo.result).split("<tr>") if name in row)
+    return dict(zip(HEADS, map(unescape, re.findall(r'<td class="number">(.*?)</td>', rows)), strict=True))
 
 
 @pytest.mark.parametrize("name", presets())
@@ -58,7 +60,20 @@ def test_what_the_table_shows_is_what_its_formulas_come_to():
         for head, text in formulas(demo.result, method, demo.result.rows[method]).items():
             number = value(text)
             flop = scientific(number, 1) if number else "0"
-            assert cells[head] == (exact(number) if head == "trained" else flop if "flop" in head else size(number))
+            other = flop if "flop" in head else exact(number) if head == "trained" else size(number)
+            assert cells[head] == (amount(number, 3) if head in MEMORY else other)
+
+
+def test_one_unit_for_all_of_a_table_that_suits_its_largest():
+    assert [amount(n * 2**30, 3) for n in (0, 1, 36.25, 4096)] == ["0", "1.00", "36.25", "4,096.00"]
+    assert amount(2**20, 3) == "<0.01"
+    assert (amount(1023, 0), amount(0, 0)) == ("1,023", "0")
+    for model, unit in (("BERT-base", "GiB"), ("Llama-2-7B", "GiB")):
+        demo = Budget(model=model)
+        caption, *_ = re.findall("<caption>(.*?)</caption>", cost_table(demo.result))
+        assert caption.startswith(f"Memory in {unit}: {model}, ")
+        for method, row in demo.result.rows.items():
+            assert shown(demo, method)["peak"] == f"{row.cost.memory.peak / 2**30:,.2f}"
 
 
 def test_set_up_follows_the_rule_beside_it():

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from wonderland.demos.budget import NAMES, Budget
-from wonderland.demos.budget_marks import HEIGHT, SHORT
+from wonderland.demos.budget_marks import GIB, HEIGHT, SHORT
 from wonderland.maths.architectures import presets
 from wonderland.maths.holding import METHODS
 from wonderland.maths.models import TARGETS
@@ -28,10 +28,10 @@ Box = tuple[float, float, float, float]
 def boxes(demo: Budget, width: int) -> tuple[list[Box], list[Box]]:
     """The names' boxes in pixels, and those of points and rings."""
     marks = demo.marks(demo.result)
-    (left, right), (low, high) = marks["point frame"]["x"], map(log10, marks["point frame"]["y"])
+    (left, right), (low, high) = (map(log10, marks["point frame"][side]) for side in "xy")
 
     def at(x: float, y: float) -> tuple[float, float]:
-        return width * (x - left) / (right - left), HEIGHT * (log10(y) - low) / (high - low)
+        return width * (log10(x) - left) / (right - left), HEIGHT * (log10(y) - low) / (high - low)
 
     names, marked = [], []
     for x, y, text in zip(*(marks["here names"][column] for column in ("x", "y", "text")), strict=True):
@@ -121,14 +121,39 @@ def test_a_bar_s_name_and_its_need_share_a_line(name):
 def test_ticks_are_few_and_round_and_never_meet(name, batch):
     demo = Budget(model=name, batch=batch, sequence=10**7 if batch > 50 else 512)
     marks = demo.marks(demo.result)
-    for frame, widths in (("bar frame", BARS.values()), ("point frame", FRAMES)):
-        (left, right), ticks = marks[frame]["x"], marks[frame]["ticks"]
-        assert 2 <= len(ticks) <= 6
-        assert all(max(left, 0) <= tick <= right for tick in ticks)
-        assert len({round((b - a) / (ticks[1] - ticks[0]), 6) for a, b in pairwise(ticks)}) == 1
-        for width in widths:
-            letters = 9 if ticks[-1] >= 1e5 else max(len(f"{tick:g}") for tick in ticks)
-            assert width * (ticks[1] - ticks[0]) / (right - left) > 8 * letters
+    (left, right), ticks = marks["bar frame"]["x"], marks["bar frame"]["ticks"]
+    assert 2 <= len(ticks) <= 6
+    assert all(max(left, 0) <= tick <= right for tick in ticks)
+    assert len({round((b - a) / (ticks[1] - ticks[0]), 6) for a, b in pairwise(ticks)}) == 1
+    for width in BARS.values():
+        letters = 9 if ticks[-1] >= 1e5 else max(len(f"{tick:g}") for tick in ticks)
+        assert width * (ticks[1] - ticks[0]) / (right - left) > 8 * letters
+    (left, right), ticks = marks["point frame"]["x"], marks["point frame"]["ticks"]
+    assert 2 <= len(ticks) <= 6
+    assert all(left <= tick <= right for tick in ticks)
+    for width in FRAMES:
+        for low, high in pairwise(ticks):
+            room = width * log10(high / low) / log10(right / left)
+            assert room > 4 * (len(f"{low:g}") + len(f"{high:g}"))
+
+
+def test_each_method_s_capacities_stand_on_its_own_way():
+    demo = Budget(model="GPT-2")  # on which half of the methods cannot be built
+    for demo.model in ("GPT-2", "Llama-3.2-3B"):
+        ways = demo.marks(demo.result)["ways"]
+        for row, xs, ys in zip(demo.result.rows.values(), ways["xs"], ways["ys"], strict=True):
+            assert [(x * GIB, y) for x, y in zip(xs, ys, strict=True)] == [
+                (one.cost.memory.peak, one.cost.trained) for one in row.choices
+            ]
+    assert Budget(model="GPT-2").__panel__().get_root()
+
+
+@pytest.mark.parametrize("name", presets())
+def test_what_fits_is_not_crowded_by_what_does_not(name):
+    """Rings a tenth of the memory apart can be told apart on the narrowest screen."""
+    (left, right) = map(log10, (marks := Budget(model=name).marks(Budget(model=name).result))["point frame"]["x"])
+    assert FRAMES[0] * log10(1.1) / (right - left) > 4
+    assert left < log10(min(marks["here"]["x"]))
 
 
 def test_a_memory_far_beyond_every_point_has_no_line():

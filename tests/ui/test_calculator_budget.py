@@ -1,6 +1,7 @@
 """Chapter 10's second demo in a browser."""
 
 import json
+import math
 from pathlib import Path
 from typing import ClassVar
 
@@ -107,8 +108,9 @@ def test_names_have_room_on_a_phone(new_reader) -> None:
         names["text"],
     )
     assert height == HEIGHT
-    left, right = Budget().marks(Budget().result)["point frame"]["x"]
-    assert all(w < room * (right - x) / (right - left) for x, w in zip(names["x"], widths, strict=True))
+    left, right = map(math.log10, Budget().marks(Budget().result)["point frame"]["x"])
+    places = [math.log10(x) for x in names["x"]]
+    assert all(w < room * (right - x) / (right - left) for x, w in zip(places, widths, strict=True))
     for text, width in zip(names["text"], widths, strict=True):
         assert abs(width - WIDTHS[text]) < 2
 

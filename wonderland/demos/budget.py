@@ -155,6 +155,7 @@ class Budget(Demo):
                 title="full: all along; pale: within a step; %: trained",
             ),
             canvas.picture(
+                canvas.draw(hv.Path, "ways", {"line_color": "ink"}, line_width=1.4, line_alpha=0.4),
                 canvas.draw(
                     hv.Points, "settings", {"fill_color": "ink", "line_color": "ink", "fill_alpha": "alpha"}, size=7
                 ),
@@ -166,6 +167,8 @@ class Budget(Demo):
                 ylim=tuple(points["y"]),
                 frame="point frame",
                 xticks=points["ticks"],
+                xformat="%g",
+                logx=True,
                 logy=True,
                 height=360,
                 max_width=900,
@@ -203,8 +206,8 @@ class Budget(Demo):
         )
         return (
             f"Bars of the memory that each method takes on {result.name}, {exact(result.model.parameters)} parameters, "
-            f"against {result.budget // GIB:,} GiB, and points for every capacity of each method, memory across and "
-            f"numbers trained up. {rows}."
+            f"against {result.budget // GIB:,} GiB, and points for every capacity of each method on logarithmic "
+            f"scales, memory across and numbers trained up. {rows}."
         )
 
     def details(self, result: BudgetMeasure) -> str:

@@ -21,6 +21,8 @@ NAMED, RINGS = 0.36, 0.05
 """Of the points' picture: the share of its width for that column, and for the rings at either end."""
 MOST, LONG = 5, 1e5
 """Steps from tick to tick; GiB that are written with a power of ten."""
+ROOMY = 1000
+"""GiB from which a logarithmic axis has room for fewer ticks: their numbers are longer."""
 HEIGHT, LINE = 283, 17
 """Pixels of the frame's height, which is the same on every screen, and of a line of names."""
 
@@ -94,10 +96,11 @@ def bar_marks(result: BudgetMeasure, ink: Palette) -> Marks:
 
 
 def point_marks(result: BudgetMeasure, ink: Palette) -> Marks:
-    """Every capacity of every method: memory across, numbers trained up."""
+    """Every capacity of every method: memory across, numbers trained up, both on logarithmic scales."""
     found = [(row, one) for row in result.rows.values() for one in row.choices if one.cost.trained]
     x = [one.cost.memory.peak / GIB for _, one in found]
     y = [float(one.cost.trained) for _, one in found]
+    ways = [[one for one in row.choices if one.cost.trained] for row in result.rows.values()]
     inside = [one.cost.memory.peak <= result.budget for _, one in found]
     now = [(method, row) for method, row in result.rows.items() if row.cost and row.cost.trained]
     peaks = [row.cost.memory.peak / GIB for _, row in now]
@@ -108,9 +111,9 @@ def point_marks(result: BudgetMeasure, ink: Palette) -> Marks:
     left, most = min(x + peaks), max(x + peaks)
     have = result.budget / GIB
     right = max(most, have if have < 2 * most else 0)  # what is far more stands nowhere
-    width = (right - left or 1.0) / (1 - 2 * RINGS - NAMED)
-    limits = [left - RINGS * width, left + (1 - RINGS) * width]
-    start = left + width * (1 - RINGS - NAMED)  # nothing but names stands to the right of it
+    width = (log10(right / left) or 1.0) / (1 - 2 * RINGS - NAMED)
+    limits = [left / 10 ** (RINGS * width), left * 10 ** ((1 - RINGS) * width)]
+    start = left * 10 ** (width * (1 - RINGS - NAMED))  # nothing but names stands to the right of it
     line = (high - low) * LINE / HEIGHT
     places = 10.0 ** apart([log10(number) for number in trained], line, low + line / 2, high - line / 2)
     colors = [getattr(ink, row.concept) for _, row in now]
@@ -122,10 +125,15 @@ def point_marks(result: BudgetMeasure, ink: Palette) -> Marks:
             "ink": [getattr(ink, row.concept) for row, _ in found],
             "alpha": [0.95 if fits else 0.12 for fits in inside],
         },
+        "ways": {
+            "xs": [[one.cost.memory.peak / GIB for one in way] for way in ways],
+            "ys": [[float(one.cost.trained) for one in way] for way in ways],
+            "ink": [getattr(ink, row.concept) for row in result.rows.values()],
+        },
         "here": {"x": peaks, "y": trained, "ink": colors},
         "leaders": {"x0": peaks, "y0": trained, "x1": [start] * len(now), "y1": places, "ink": colors},
         "here names": {
-            "x": [start + 0.01 * width] * len(now),
+            "x": [start * 10 ** (0.01 * width)] * len(now),
             "y": places,
             "text": [SHORT.get(method, row.name.partition(",")[0]) for method, row in now],
             "ink": colors,
@@ -136,7 +144,7 @@ def point_marks(result: BudgetMeasure, ink: Palette) -> Marks:
             "x1": there,
             "y1": [10.0 ** (high + 1)] * len(there),
         },
-        "point frame": {"x": limits, "y": [10.0**low, 10.0**high], "ticks": _ticks(limits)},
+        "point frame": {"x": limits, "y": [10.0**low, 10.0**high], "ticks": _log_ticks(limits)},
     }
 
 
@@ -147,6 +155,22 @@ def _ticks(limits: list[float]) -> list[float]:
     step = next(digit * power for digit in (1, 2, 5, 10) if high - low <= MOST * digit * power)
     ticks = [float(f"{n * step:.6g}") for n in range(ceil(low / step), floor(high / step) + 1)]
     return ticks if high < LONG else [ticks[0], ticks[-1]]
+
+
+def _log_ticks(limits: list[float]) -> list[float]:
+    """Round numbers within the limits of a logarithmic axis, as few: 1, 2, 5, 10 and so on, or whole powers of ten."""
+    low, high = limits
+    rungs = range(floor(3 * log10(low)) - 3, ceil(3 * log10(high)) + 4)
+    found = {rung: float(f"{(1, 2, 5)[rung % 3]}e{rung // 3}") for rung in rungs}
+    found = {rung: tick for rung, tick in found.items() if low <= tick <= high}
+    if len(found) < 2:
+        return _ticks(limits)
+    most = MOST if high < ROOMY else MOST - 2
+    for stride in (1, *range(3, 3 * len(found) + 4, 3)):
+        ticks = [tick for rung, tick in found.items() if rung % stride == 0]
+        if len(ticks) <= most:
+            break
+    return ticks if len(ticks) > 1 else [*found.values()][:: len(found) - 1]
 
 
 def _need(result: BudgetMeasure, row: Row) -> str:

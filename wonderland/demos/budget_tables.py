@@ -2,35 +2,52 @@
 
 import html
 
-from wonderland.demos.amounts import exact, many, scientific, size
+from wonderland.demos.amounts import UNITS, exact, many, scientific, size
 from wonderland.demos.budget_formulas import opened
 from wonderland.demos.budget_marks import GIB, BudgetMeasure, Row
 from wonderland.demos.recipes import recipe
 
 PARTS = ("weights", "adapters", "gradients", "optimizer", "buffers", "activations", "loss")
-HEADS = ("trained", "peak", *PARTS, "to save", "set-up, flop", "a step, flop")
+MEMORY = ("peak", *PARTS)
+WORK = ("trained", "to save", "set-up, flop", "a step, flop")
+HEADS = (*MEMORY, *WORK)
 COPY = "navigator.clipboard.writeText(this.parentElement.querySelector('code').textContent)"
 
 
 def cost_table(result: BudgetMeasure) -> str:
-    """Every part of the memory, by method; under it each method opens to its formulas."""
-    rows = formulas = ""
+    """Every part of the memory, by method, and the work; under them each method opens to its formulas."""
+    held = done = formulas = ""
+    largest = max(row.cost.memory.peak for row in result.rows.values() if row.cost)
+    unit = max(power for power in range(len(UNITS)) if power == 0 or largest >= 1024**power)
     for method, row in result.rows.items():
         if row.cost is None:
-            why = f'<td colspan="{len(HEADS)}">{html.escape(row.why)}</td>'
-            rows += f'<tr><th scope="row">{row.name}</th>{why}</tr>'
+            why = f'<td colspan="{len(MEMORY)}">{html.escape(row.why)}</td>'
+            held += f'<tr><th scope="row">{row.name}</th>{why}</tr>'
             continue
         cost, memory = row.cost, row.cost.memory
-        cells = [exact(cost.trained), size(memory.peak), *(size(getattr(memory, part)) for part in PARTS)]
-        cells += [size(cost.saved), _flop(cost.setup), "—" if cost.operations is None else _flop(cost.operations)]
-        rows += f'<tr><th scope="row">{row.name}</th>{"".join(_number(cell) for cell in cells)}</tr>'
+        held += _row(row.name, [amount(getattr(memory, part), unit) for part in MEMORY])
+        steps = "—" if cost.operations is None else _flop(cost.operations)
+        done += _row(row.name, [exact(cost.trained), size(cost.saved), _flop(cost.setup), steps])
         formulas += opened(result, method, row)
     note = "".join(f'<p class="moved">{html.escape(text)}</p>' for text in notes_on(result))
-    caption = (
-        f"{html.escape(result.name)}, {result.targets}, {result.run.dtype}, {result.run.optimizer}, {_tokens(result)}."
+    setting = (
+        f"{html.escape(result.name)}, {result.targets}, {result.run.dtype}, {result.run.optimizer}, {_tokens(result)}"
     )
     opens = f'<div class="opening"><span>The formulas of</span>{formulas}</div>'
-    return note + _table(caption, ("method",), HEADS, rows) + opens
+    return (
+        note
+        + _table(f"Memory in {UNITS[unit]}: {setting}.", ("method",), MEMORY, held)
+        + _table("Numbers trained, what is written to disk, and the work.", ("method",), WORK, done)
+        + opens
+    )
+
+
+def amount(number: int, unit: int) -> str:
+    """Bytes as so many of `UNITS`, which the caption names: two decimals, and never 0 for what there is."""
+    if not number:
+        return "0"
+    text = f"{number / 1024**unit:,.2f}" if unit else f"{number:,}"
+    return "<0.01" if text == "0.00" else text
 
 
 def notes_on(result: BudgetMeasure) -> list[str]:
@@ -56,7 +73,7 @@ def fit_table(result: BudgetMeasure) -> str:
         known = row.cost is not None and result.model.body is not None
         cells.append(f"{row.batch:,}" if known and row.batch else "none" if known else "—")
         name = row.name.partition(",")[0] if row.concept != "safe" else row.name.rpartition(",")[0]
-        rows += f'<tr><th scope="row">{name}</th>{"".join(_number(cell) for cell in cells)}</tr>'
+        rows += _row(name, cells)
     caption = f"What fits into {result.budget // GIB:,} GiB: the most that can be trained, and the largest batch."
     heads = ("most capacity", "it trains", "peak", "largest batch, as set")
     return _table(caption, ("method",), heads, rows)
@@ -96,14 +113,15 @@ def _flop(number: int) -> str:
     return scientific(number, 1) if number else "0"
 
 
-def _number(text: str) -> str:
-    return f'<td class="number">{text}</td>'
+def _row(name: str, cells: list[str]) -> str:
+    numbers = "".join(f'<td class="number">{html.escape(cell)}</td>' for cell in cells)
+    return f'<tr><th scope="row">{name}</th>{numbers}</tr>'
 
 
 def _table(caption: str, words: tuple[str, ...], numbers: tuple[str, ...], rows: str) -> str:
     head = "".join(f'<th scope="col">{name}</th>' for name in words)
     head += "".join(f'<th scope="col" class="number">{name}</th>' for name in numbers)
     return (
-        f'<div class="scroll" tabindex="0"><table><caption>{caption}</caption><thead><tr>{head}</tr></thead>'
-        f"<tbody>{rows}</tbody></table></div>"
+        f'<div class="scroll" tabindex="0"><table class="tight"><caption>{caption}</caption>'
+        f"<thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div>"
     )

@@ -119,6 +119,7 @@ class Canvas:
         yticks: Any = None,
         logx: bool = False,
         logy: bool = False,
+        xformat: str = "",
         bare: bool = False,
         grid: bool = True,
         frame: str = "",
@@ -143,6 +144,8 @@ class Canvas:
             What stands above; the hint is what a pointer does there.
         xticks, yticks
             Where the ticks are; an empty `yticks` leaves the y axis and its grid out.
+        xformat
+            How numbers at the horizontal axis are written, in the manner of C's printf; else as Bokeh does.
         bare
             No axes and no grid.
         grid
@@ -177,6 +180,8 @@ class Canvas:
             opts["xticks"] = xticks
         if yticks is not None:
             opts |= {"yticks": yticks} if len(yticks) else {"yaxis": None}
+        if xformat:
+            opts["xformatter"] = xformat
         if bare:
             opts |= {"xaxis": None, "yaxis": None}
         overlay = hv.Overlay(elements).opts(
