@@ -1,5 +1,7 @@
 """Chapter 7: an arrow and a matrix, projected."""
 
+import re
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -8,6 +10,7 @@ from hypothesis import strategies as st
 from wonderland import address
 from wonderland.demos.blocks import STEP, measure_blocks
 from wonderland.demos.projection import ProjectionDemo, take_apart
+from wonderland.maths import subspace
 
 components = st.floats(-2, 2)
 degrees = st.floats(0, 180)
@@ -229,15 +232,62 @@ class TestBlocks:
         assert demo.result.matrix.shares != before
 
 
-@pytest.mark.parametrize(
-    ("rule", "k", "verdict"),
-    [("joint", 8, "fails"), ("right-only", 8, "fails"), ("two-sided", 8, "partly"), ("two-sided", 0, "fails")],
-)
-def test_the_claim_on_geometry(rule: str, k: int, verdict: str) -> None:
-    demo = ProjectionDemo(rule=rule, k=k)
-    [claim] = demo.claims(demo.result)
-    assert (claim.key, claim.verdict) == ("osft-geometry", verdict)
-    assert f"{demo.result.matrix.angles[rule]:.1f}°" in claim.measured
+KEPT = {"joint": "keeps no protected triplet", "right-only": "as it is to do", "two-sided": "every protected triplet"}
+
+
+@pytest.mark.parametrize("size", [2, 32])
+@pytest.mark.parametrize("rule", RULES)
+class TestVerdicts:
+    def test_with_some_protected(self, rule: str, size: int) -> None:
+        for k in {1, size // 4, size - 1} - {0}:
+            demo = ProjectionDemo(rule=rule, k=k, size=size)
+            [claim] = demo.claims(demo.result)
+            assert (claim.key, claim.verdict) == ("osft-geometry", "fails" if rule == "joint" else "partly")
+            assert claim.tested is (rule != "right-only")
+            assert ("which is not OSFT’s" in claim.measured) is (rule == "right-only")
+            assert KEPT[rule] in claim.measured
+            assert f"{k} of {size} directions" in claim.measured
+            assert f"by up to {demo.result.matrix.angles[rule]:.1f}°" in claim.measured
+            # What is said to be kept, and to move, by an explicit step.
+            W, G = np.random.default_rng(demo.seed).standard_normal((2, size, size))
+            split = subspace.split(W, k)
+            left = subspace.project(G, split, rule)
+            step = STEP * left / np.linalg.norm(left)
+            inputs, outputs = np.linalg.norm(step @ split.V_h), np.linalg.norm(split.U_h.T @ step)
+            assert (inputs < 1e-12, outputs < 1e-12) == (rule != "joint", rule == "two-sided")
+            for moved in (inputs, outputs):
+                assert moved < 1e-12 or f"{moved:.1g}" in claim.measured
+
+    def test_with_nothing_protected(self, rule: str, size: int) -> None:
+        demo = ProjectionDemo(rule=rule, k=0, size=size)
+        [claim] = demo.claims(demo.result)
+        assert (claim.verdict, claim.tested) == ("fails", False)
+        assert claim.measured.startswith("Nothing is protected, and each rule leaves all of the gradient")
+        assert f"by up to {demo.result.matrix.angles[rule]:.1f}°" in claim.measured
+        assert set(cells(demo)) == {"0.0 %", "–"}
+        assert "has nothing to protect: it needs k = 1 or more" in demo.details(demo.result)
+
+    def test_with_everything_protected(self, rule: str, size: int) -> None:
+        demo = ProjectionDemo(rule=rule, k=size, size=size)
+        [claim] = demo.claims(demo.result)
+        assert (claim.verdict, claim.tested) == ("holds", False)
+        assert claim.measured.startswith("Everything is protected, and each rule leaves no step to take")
+        assert demo.result.matrix.angles[rule] == 0
+        assert set(cells(demo)) == {"100.0 %", "0.0 %", "no step"}
+        assert f"has nothing to train: it needs a k below the size, {size}" in demo.details(demo.result)
+
+
+def cells(demo: ProjectionDemo) -> list[str]:
+    """The figures of the table's rules."""
+    return re.findall(r'<td class="number">(.*?)</td>', demo.details(demo.result))
+
+
+def test_rules_stand_from_the_weakest_to_the_strongest() -> None:
+    demo = ProjectionDemo()
+    removed = demo.result.matrix.removed
+    assert list(ProjectionDemo.param.rule.objects) == sorted(removed, key=removed.get)
+    assert re.findall("</svg>(.*?)</td>", demo.details(demo.result))[:3] == list(ProjectionDemo.param.rule.objects)
+    assert list(ProjectionDemo.axes["rule"]) == list(ProjectionDemo.param.rule.objects)
 
 
 BAD = [
@@ -339,4 +389,3 @@ def test_the_engine_takes_the_two_sided_step(size: int, k: int) -> None:
 def test_there_is_no_engine_where_nothing_is_protected_or_free(k: int) -> None:
     demo = ProjectionDemo(k=k)
     assert demo.result.engine is None
-    assert "below the size" in demo.details(demo.result)

@@ -30,6 +30,10 @@ from wonderland.theme import Palette, palette
 LIMIT = 3.0
 REACH = 2.0
 """Largest component of the gradient."""
+RULES = sorted(subspace.RULES, key=lambda rule: len(subspace.removed_blocks(rule)))
+"""From the one that strikes out least to the one that strikes out most."""
+ROUNDING = 1e-9
+"""Of ‖W‖: what has moved less has not moved."""
 SHORT = 0.02
 """An arrow below this length is none that could be seen."""
 _DIRECTION = float(np.degrees(np.arctan2(0.5, 1)))
@@ -98,7 +102,7 @@ class ProjectionDemo(CutOff):
     )
     rule = Choice(
         default="joint",
-        objects=list(subspace.RULES),
+        objects=RULES,
         label="Rule for the matrix",
         doc="Which blocks of the matrix gradient are struck out.",
     )
@@ -123,7 +127,7 @@ class ProjectionDemo(CutOff):
         "gx": np.arange(-4, 5) / 2,
         "gy": np.arange(-4, 5) / 2,
         "direction": range(0, 181, 20),
-        "rule": subspace.RULES,
+        "rule": tuple(RULES),
         "k": range(0, 33, 2),
     }
     apart = (("gx", "gy", "direction"), ("rule", "k"))
@@ -237,13 +241,16 @@ class ProjectionDemo(CutOff):
     def details(self, result: ProjectionMeasure) -> str:
         matrix, chosen = result.matrix, ' style="font-weight: 600" aria-current="true"'
         step = f"<br><small>of ‖W‖, a step of {STEP:.0%}</small>"
-        rows = "".join(
-            f"<tr{chosen if rule == result.rule else ''}><td style='white-space: nowrap'>{sketch(rule)}{rule}</td>"
-            f'<td class="number">{percent(matrix.removed[rule])}</td>'
-            f'<td class="number">{percent(matrix.pull[rule]) if matrix.k else "–"}</td>'
-            f'<td class="number">{matrix.inputs[rule]:.1g}</td><td class="number">{matrix.outputs[rule]:.1g}</td></tr>'
-            for rule in subspace.RULES
-        )
+        rows = ""
+        for rule in RULES:
+            cells = [percent(matrix.removed[rule]), "–", "–", "–"]  # where nothing is protected, the others are of none
+            if matrix.k:
+                moved = [minus(f"{share[rule]:.1g}") for share in (matrix.inputs, matrix.outputs)]
+                cells[1:] = [percent(matrix.pull[rule]), *(moved if matrix.k < matrix.size else ["no step"] * 2)]
+            rows += (
+                f"<tr{chosen if rule == result.rule else ''}><td style='white-space: nowrap'>{sketch(rule)}{rule}</td>"
+            )
+            rows += "".join(f'<td class="number">{cell}</td>' for cell in cells) + "</tr>"
         return (
             '<div class="scroll"><table><thead><tr><th>rule</th><th class="number">‖G‖² removed</th>'
             '<th class="number">‖G·V<sub>h</sub>‖ left</th>'
@@ -255,27 +262,45 @@ class ProjectionDemo(CutOff):
     def _engine_row(self, result: ProjectionMeasure) -> str:
         engine, matrix, name = result.engine, result.matrix, f"<td>{sketch('two-sided')}the engine, training C</td>"
         if engine is None:
-            why = "needs k = 1 or more, below the size" if not 0 < matrix.k < matrix.size else "loading torch …"
+            why = "loading torch …"
+            if not matrix.k:
+                why = "has nothing to protect: it needs k = 1 or more"
+            elif matrix.k == matrix.size:
+                why = f"has nothing to train: it needs a k below the size, {matrix.size}"
             return f'<tr>{name}<td colspan="4">{why}</td></tr>'
         return (
-            f'<tr>{name}<td colspan="2">{engine.apart:.0e} of ‖W‖ from the two-sided rule</td>'
-            f'<td class="number">{engine.inputs:.1g}</td><td class="number">{engine.outputs:.1g}</td></tr>'
+            f'<tr>{name}<td colspan="2">{minus(f"{engine.apart:.0e}")} of ‖W‖ from the two-sided rule</td>'
+            f'<td class="number">{minus(f"{engine.inputs:.1g}")}</td>'
+            f'<td class="number">{minus(f"{engine.outputs:.1g}")}</td></tr>'
         )
 
     def claims(self, result: ProjectionMeasure) -> list[Claim]:
-        matrix, rule = result.matrix, result.rule
-        off, turned = max(matrix.inputs[rule], matrix.outputs[rule]), matrix.angles[rule]
-        kept = matrix.k > 0 and off < 1e-9
-        return [
-            Claim(
-                "osft-geometry",
-                "OSFT preserves the geometry of what the model has learned.",
-                f"A step of {STEP:.0%} of ‖W‖ under the {rule} rule, {matrix.k} of {matrix.size} directions being "
-                f"protected, moves the protected triplets by {off:.1g} of ‖W‖ and turns two neurons against each "
-                f"other by up to {turned:.1f}°.",
-                ("holds" if turned < 1e-6 else "partly") if kept else "fails",
-            )
-        ]
+        tale = "OSFT preserves the geometry of what the model has learned."
+        # Neither protecting nothing nor leaving nothing to learn, nor a rule that is another method's, tests OSFT.
+        tested = 0 < result.matrix.k < result.matrix.size and result.rule != "right-only"
+        return [Claim("osft-geometry", tale, *judged(result.matrix, result.rule), tested)]
+
+
+def judged(matrix: BlockMeasure, rule: str) -> tuple[str, str]:
+    """What a step under a rule keeps and moves, in words, and the verdict on whether it preserves the geometry."""
+    step = f"step of {STEP:.0%} of ‖W‖"
+    turned = f"turns two neurons against each other by up to {matrix.angles[rule]:.1f}°"
+    if not matrix.k:
+        return f"Nothing is protected, and each rule leaves all of the gradient: a {step} {turned}.", "fails"
+    if matrix.k == matrix.size:
+        return "Everything is protected, and each rule leaves no step to take: nothing moves, or learns.", "holds"
+    inputs, outputs = matrix.inputs[rule], matrix.outputs[rule]
+    if max(inputs, outputs) < ROUNDING:
+        verdict = "holds" if matrix.angles[rule] < 1e-6 else "partly"
+        kept = f"keeps every protected triplet, to {max(inputs, outputs):.1g} of ‖W‖"
+    elif inputs < ROUNDING:
+        kept = f"keeps what protected inputs are answered, to {inputs:.1g} of ‖W‖, as it is to do"
+        verdict, kept = "partly", f"{kept}; what reaches protected outputs moves by {outputs:.1g}"
+    else:
+        kept = f"keeps no protected triplet: what protected inputs are answered moves by {inputs:.1g} of ‖W‖"
+        verdict, kept = "fails", f"{kept}, what reaches protected outputs by {outputs:.1g}"
+    under = f"A {step} under the {rule} rule{', which is not OSFT’s' * (rule == 'right-only')}"
+    return f"{under}, {matrix.k} of {matrix.size} directions being protected, {kept}. It {turned}.", verdict
 
 
 def _segments(pairs: list[tuple[np.ndarray, np.ndarray]]) -> Columns:
