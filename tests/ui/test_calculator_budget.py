@@ -115,6 +115,15 @@ def test_names_have_room_on_a_phone(new_reader) -> None:
         assert abs(width - WIDTHS[text]) < 2
 
 
+def test_tables_find_room(new_reader) -> None:
+    reader = new_reader(width=1400)
+    reader.open("?chapter=10")
+    reader.data("here names")
+    for table in reader.page.locator(".scroll").all():
+        room, wide = table.evaluate("one => [one.clientWidth, one.scrollWidth]")
+        assert wide <= room
+
+
 class OneControl(Budget):
     """The demo with little to record."""
 

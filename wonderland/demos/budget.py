@@ -157,7 +157,10 @@ class Budget(Demo):
             canvas.picture(
                 canvas.draw(hv.Path, "ways", {"line_color": "ink"}, line_width=1.4, line_alpha=0.4),
                 canvas.draw(
-                    hv.Points, "settings", {"fill_color": "ink", "line_color": "ink", "fill_alpha": "alpha"}, size=7
+                    hv.Points,
+                    "settings",
+                    {"fill_color": "ink", "line_color": "ink", "fill_alpha": "alpha", "marker": "shape"},
+                    size=7,
                 ),
                 canvas.draw(hv.Points, "here", {"line_color": "ink"}, size=14, fill_alpha=0, line_width=2),
                 canvas.draw(hv.Segments, "leaders", {"line_color": "ink"}, line_alpha=0.5),
@@ -170,7 +173,7 @@ class Budget(Demo):
                 xformat="%g",
                 logx=True,
                 logy=True,
-                height=360,
+                height=440,
                 max_width=900,
                 xlabel="GiB at the peak of a step",
                 ylabel="numbers trained",

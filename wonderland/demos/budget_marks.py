@@ -17,13 +17,15 @@ from wonderland.theme import Palette
 GIB = 2**30
 SHORT = {"osft-peft": "OSFT, peft", "osft-mini": "mini_trainer", "osft-core": "OSFT as C", "full": "full"}
 """Names that find room in a column beside the points."""
+SHAPES = {"boft": "square", "psoft": "triangle", "osft-peft": "square", "osft-mini": "triangle"}
+"""Points of methods that share a color, other than circles."""
 NAMED, RINGS = 0.36, 0.05
 """Of the points' picture: the share of its width for that column, and for the rings at either end."""
 MOST, LONG = 5, 1e5
 """Steps from tick to tick; GiB that are written with a power of ten."""
 ROOMY = 1000
 """GiB from which a logarithmic axis has room for fewer ticks: their numbers are longer."""
-HEIGHT, LINE = 283, 17
+HEIGHT, LINE = 363, 17
 """Pixels of the frame's height, which is the same on every screen, and of a line of names."""
 
 
@@ -123,6 +125,7 @@ def point_marks(result: BudgetMeasure, ink: Palette) -> Marks:
             "x": x,
             "y": y,
             "ink": [getattr(ink, row.concept) for row, _ in found],
+            "shape": [SHAPES.get(one.method, "circle") for _, one in found],
             "alpha": [0.95 if fits else 0.12 for fits in inside],
         },
         "ways": {
@@ -144,7 +147,11 @@ def point_marks(result: BudgetMeasure, ink: Palette) -> Marks:
             "x1": there,
             "y1": [10.0 ** (high + 1)] * len(there),
         },
-        "point frame": {"x": limits, "y": [10.0**low, 10.0**high], "ticks": _log_ticks(limits)},
+        "point frame": {
+            "x": limits,
+            "y": [10.0**low, 10.0**high],
+            "ticks": _log_ticks([limits[0], right * 10 ** (RINGS * width)]),
+        },
     }
 
 
@@ -168,7 +175,7 @@ def _log_ticks(limits: list[float]) -> list[float]:
     most = MOST if high < ROOMY else MOST - 2
     for stride in (1, *range(3, 3 * len(found) + 4, 3)):
         ticks = [tick for rung, tick in found.items() if rung % stride == 0]
-        if len(ticks) <= most:
+        if len(ticks) <= most + 1:
             break
     return ticks if len(ticks) > 1 else [*found.values()][:: len(found) - 1]
 

@@ -282,8 +282,8 @@ def _table(caption: str, words: tuple[str, ...], numbers: tuple[str, ...], rows:
     head = "".join(f'<th scope="col">{name}</th>' for name in words)
     head += "".join(f'<th scope="col" class="number">{name}</th>' for name in numbers)
     return (
-        f'<div class="scroll" tabindex="0"><table><caption>{caption}</caption><thead><tr>{head}</tr></thead>'
-        f"<tbody>{rows}</tbody></table></div>"
+        f'<div class="scroll" tabindex="0"><table class="tight"><caption>{caption}</caption>'
+        f"<thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div>"
     )
 
 
