@@ -38,6 +38,7 @@ class TestEveryDemo:
         assert {name for group in kind.apart for name in group} <= axes
         assert set(kind.presses) <= {*kind.controls, *kind.more}
         assert set(kind.throttled) <= {*kind.controls, *kind.more}
+        assert set(kind.below) < set(kind.controls)
 
     def test_marks_keep_their_structure(self, kind: type[Demo]) -> None:
         demo = kind()

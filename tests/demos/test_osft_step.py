@@ -1,4 +1,5 @@
 import math
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -121,6 +122,12 @@ def test_the_curves_are_the_run(demo):
     marks = demo.marks(demo.result)
     np.testing.assert_allclose(marks["loss"]["y"], losses, rtol=1e-6)
     np.testing.assert_array_equal(marks["loss"]["x"], range(26))
+
+
+def test_rules_stand_from_the_weakest_to_the_strongest():
+    held = [set(HELD[rule]) for rule in OSFTStep.param.rule.objects]
+    assert all(weak < strong for weak, strong in pairwise(held))
+    assert list(OSFTStep.axes["rule"]) == OSFTStep.param.rule.objects
 
 
 @pytest.mark.parametrize("rule", RULE_CHOICES)

@@ -42,9 +42,9 @@ def test_each_press_is_a_step(reader: Reader) -> None:
         records = LayerRun(StepSettings()).run(3)
     last = records[-1]
     np.testing.assert_allclose(reader.column("right", "y")[1:], [np.log10(r.leak.right) for r in records], atol=1e-9)
-    reader.expect_readout("‖ΔW Vₕ‖, protected inputs", f"{last.leak.right:.1e}")
+    reader.expect_readout("‖ΔW Vₕ‖, protected inputs", minus(f"{last.leak.right:.1e}"))
     shown = reader.page.locator(".matrix").nth(3).inner_text().split()
-    assert shown == [f"{value:+.4f}" for value in last.weight_after.ravel()]
+    assert shown == [minus(f"{value:+.4f}") for value in last.weight_after.ravel()]
     reader.expect_address("steps=3")
     reader.press("Reset")
     reader.expect_readout("steps", "1")
@@ -106,3 +106,28 @@ def test_bad_input_is_answered_and_the_picture_stands(reader: Reader) -> None:
     reader.page.get_by_text("Learning rate = -1 is out of range").wait_for()
     reader.type("Learning rate", "0.2")
     expect_losses(reader, 3, lr=0.2)
+
+
+def test_a_few_controls_then_the_pictures_then_the_others(new_reader) -> None:
+    for width, height in ((390, 844), (768, 1024)):
+        reader = new_reader(width=width, height=height)
+        open_ready(reader, "?chapter=9")
+        meter, maps = (reader.page.locator(".bk-Canvas").nth(index).bounding_box() for index in (0, 3))
+        first = reader.page.get_by_role("button", name="Take a step", exact=True).bounding_box()
+        assert meter["y"] - first["y"] < height / 2  # both fit on the screen
+        assert reader.slider("Steps taken").bounding_box()["y"] < meter["y"]
+        for control in (reader.slider("N"), reader.slider("Cut-off k"), reader.page.get_by_text("More controls")):
+            assert control.bounding_box()["y"] > maps["y"] + maps["height"] - 1
+        assert reader.page.evaluate("document.documentElement.scrollWidth") <= width
+        for name in ("nothing: train C", "recomputed", "adam"):
+            box = reader.page.get_by_role("button", name=name, exact=True).bounding_box()
+            assert 0 < box["x"] < box["x"] + box["width"] < width
+
+
+def test_beside_the_pictures_every_control_keeps_to_its_column(reader: Reader) -> None:
+    open_ready(reader, "?chapter=9")
+    meter = reader.page.locator(".bk-Canvas").nth(0).bounding_box()
+    for name in ("nothing: train C", "recomputed", "adam"):
+        box = reader.page.get_by_role("button", name=name, exact=True).bounding_box()
+        assert box["x"] + box["width"] < meter["x"]
+    assert reader.slider("N").bounding_box()["y"] < meter["y"] + meter["height"]

@@ -142,3 +142,16 @@ def test_a_smaller_matrix_brings_the_slider_down(reader: Reader) -> None:
     reader.nudge("Size of the matrix", "Home")
     reader.wait_for(lambda: reader.slider("Protected directions k").get_attribute("max") == "2", "a slider up to 2")
     expect_shares(reader, "joint", {1, 2, 3}, k=2, size=2)
+
+
+def test_a_few_controls_then_the_pictures_then_the_others(new_reader) -> None:
+    for width, height in ((390, 844), (768, 1024)):
+        reader = new_reader(width=width, height=height)
+        reader.open("?chapter=7")
+        reader.data("gradient")
+        arrows, blocks = (reader.page.locator(".bk-Canvas").nth(index).bounding_box() for index in (0, 1))
+        for label in ("Gradient x", "Gradient y", "Critical line, in degrees"):
+            assert arrows["y"] - height / 2 < reader.slider(label).bounding_box()["y"] < arrows["y"]
+        for control in (reader.slider("Protected directions k"), reader.page.get_by_text("More controls")):
+            assert control.bounding_box()["y"] > blocks["y"] + blocks["height"] - 1
+        assert reader.page.evaluate("document.documentElement.scrollWidth") <= width

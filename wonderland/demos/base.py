@@ -41,6 +41,8 @@ class Demo(pn.viewable.Viewer):
     """The parameters a reader moves, the few that matter most."""
     more: ClassVar[tuple[str, ...]] = ()
     """Further parameters, folded away."""
+    below: ClassVar[tuple[str, ...]] = ()
+    """Those of the controls that come after the pictures where there is no room beside them, with what is folded."""
     wide: ClassVar[bool] = False
     """Controls above the pictures instead of beside them, for three pictures in a row."""
     throttled: ClassVar[tuple[str, ...]] = ()
@@ -217,7 +219,7 @@ class Demo(pn.viewable.Viewer):
             self._pictures,
             sizing_mode="stretch_width",
             margin=0,
-            css_classes=["body", "wide"] if self.wide else ["body"],
+            css_classes=["body", *self._arrangement()],
             stylesheets=[stylesheet("demo")],
         )
         return pn.Column(
@@ -249,8 +251,15 @@ class Demo(pn.viewable.Viewer):
         button.param.watch(on_theme, "dark_theme")
         return button
 
+    def _arrangement(self) -> list[str]:
+        """How controls and pictures stand, as classes for the stylesheet."""
+        return ["wide"] * self.wide + ["parted"] * bool(self.below)
+
     def _controls(self) -> pn.Column:
         widgets = [field(self, name, throttled=name in self.throttled) for name in self.controls]
+        for name, widget in zip(self.controls, widgets, strict=True):
+            kind = "press" if isinstance(self.param[name], param.Event) else "control"
+            widget.css_classes = [*widget.css_classes, kind, *["below"] * (name in self.below)]
         if self.more:
             folded = pn.Column(
                 *[field(self, name, throttled=name in self.throttled) for name in self.more],
@@ -264,7 +273,7 @@ class Demo(pn.viewable.Viewer):
             self._error,
             self.pace,
             margin=0,
-            css_classes=["controls", "wide"] if self.wide else ["controls"],
+            css_classes=["controls", *self._arrangement()],
             stylesheets=[stylesheet("demo")],
             sizing_mode="stretch_width",
         )

@@ -95,6 +95,7 @@ class OSFTStep(CutOff):
     title = "The lantern"
     controls = ("take", "run", "n", "steps", "layer", "k", "rule", "basis", "project", "optimizer")
     more = ("lr", "samples", "seed")
+    below = ("n", "layer", "k")
     throttled = ("steps",)
     chooser = "layer"
     code = (source_of("wonderland.backend.step", "LayerRun.step"), subspace.project, subspace.leak)

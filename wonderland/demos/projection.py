@@ -121,6 +121,7 @@ class ProjectionDemo(CutOff):
     wide = True
     controls = ("gx", "gy", "direction", "rule", "k")
     more = ("size", "seed", "another")
+    below = ("rule", "k")
     chooser = "size"
     code = (take_apart, subspace.project)
     axes = {

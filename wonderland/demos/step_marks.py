@@ -44,12 +44,12 @@ NEEDLES = {
     "triplet": Needle("‖W′v − σu‖, the worst", "triplet", "rotated", "dotted"),
 }
 HELD = {
-    "joint": ("joint",),
-    "two-sided": ("joint", "right", "left", "triplet"),
-    "right-only": ("joint", "right", "triplet"),
     "none": (),
+    "joint": ("joint",),
+    "right-only": ("joint", "right", "triplet"),
+    "two-sided": ("joint", "right", "left", "triplet"),
 }
-"""The needles that each rule is to keep at rest."""
+"""The needles that each rule is to keep at rest, from the weakest rule to the strongest."""
 MAPS = ("W", "gradient", "projected", "new W")
 LEVELS = 127  # of color, either side of zero
 
