@@ -53,6 +53,7 @@ def test_first_live_point(table: Callable[..., None]) -> None:
         how = f"set {rest:g} s before" if rest else "not learned before (aim 0.5)"
         table(f"three new seeds, {how}", time.perf_counter() - pressed)
         job.cancel()
+        time.sleep(2)  # until its process is free again
 
 
 def test_race_speed(table: Callable[..., None]) -> None:

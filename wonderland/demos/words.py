@@ -42,6 +42,9 @@ class Claim:
     verdict: str
     tested: bool = True
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "measured", minus(self.measured))
+
 
 def described_html(text: str) -> str:
     """The picture in words, for those who do not see it."""
@@ -62,7 +65,7 @@ def claims_html(claims: Iterable[Claim]) -> str:
     """Cards of what is claimed, each beside what was measured."""
     cards = "".join(
         f'<div class="claim {one.verdict}"><p class="tale"><span>The tale</span>{escape(one.tale)}</p>'
-        f'<p class="measured"><span>Measured</span>{escape(minus(one.measured))}</p></div>'
+        f'<p class="measured"><span>Measured</span>{escape(one.measured)}</p></div>'
         for one in claims
     )
     return f'<div class="claims">{cards}</div>'
