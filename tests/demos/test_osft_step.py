@@ -11,6 +11,7 @@ from torch import nn
 from wonderland import OSFTStep, address
 from wonderland.backend.step import RULE_CHOICES, LayerRun, StepSettings
 from wonderland.demos import jobs, step_track
+from wonderland.demos.amounts import minus
 from wonderland.demos.osft_step import LAYERS
 from wonderland.demos.step_marks import AT_REST, FLOOR, HELD, MAPS, NEEDLES
 from wonderland.theme import palette
@@ -173,7 +174,7 @@ def test_each_trap_costs_what_the_chapter_says(optimizer, lr, basis, project, le
     else:
         assert verdicts == {}
     for claim in demo.claims(demo.result):
-        assert f"{demo.result.held:.2g}" in claim.measured
+        assert minus(f"{demo.result.held:.2g}") in claim.measured
         assert f"60 steps of {optimizer}" in claim.measured
 
 

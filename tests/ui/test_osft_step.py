@@ -126,8 +126,8 @@ def test_a_few_controls_then_the_pictures_then_the_others(new_reader) -> None:
 
 def test_beside_the_pictures_every_control_keeps_to_its_column(reader: Reader) -> None:
     open_ready(reader, "?chapter=9")
-    meter = reader.page.locator(".bk-Canvas").nth(0).bounding_box()
+    meter, maps = (reader.page.locator(".bk-Canvas").nth(index).bounding_box() for index in (0, 3))
     for name in ("nothing: train C", "recomputed", "adam"):
         box = reader.page.get_by_role("button", name=name, exact=True).bounding_box()
         assert box["x"] + box["width"] < meter["x"]
-    assert reader.slider("N").bounding_box()["y"] < meter["y"] + meter["height"]
+    assert meter["y"] < reader.slider("Cut-off k").bounding_box()["y"] < maps["y"] + maps["height"]

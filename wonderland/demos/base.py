@@ -42,7 +42,7 @@ class Demo(pn.viewable.Viewer):
     more: ClassVar[tuple[str, ...]] = ()
     """Further parameters, folded away."""
     below: ClassVar[tuple[str, ...]] = ()
-    """Those of the controls that come after the pictures where there is no room beside them, with what is folded."""
+    """The last of the controls: where there is no room beside the pictures they come after, with what is folded."""
     wide: ClassVar[bool] = False
     """Controls above the pictures instead of beside them, for three pictures in a row."""
     throttled: ClassVar[tuple[str, ...]] = ()

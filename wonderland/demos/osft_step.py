@@ -93,7 +93,7 @@ class OSFTStep(CutOff):
     steps = Whole(default=1, bounds=(0, MOST), step=1, label="Steps taken", doc="The counter; it can be turned back.")
 
     title = "The lantern"
-    controls = ("take", "run", "n", "steps", "layer", "k", "rule", "basis", "project", "optimizer")
+    controls = ("take", "run", "steps", "rule", "basis", "project", "optimizer", "n", "layer", "k")
     more = ("lr", "samples", "seed")
     below = ("n", "layer", "k")
     throttled = ("steps",)
