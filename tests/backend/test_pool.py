@@ -17,7 +17,7 @@ from tests.streams import counted, dying, failing, hearing, where
 from wonderland.__main__ import main
 from wonderland.backend.lanes import NICENESS, Processes, Threads
 from wonderland.backend.points import race_points
-from wonderland.backend.pool import Pool
+from wonderland.backend.pool import Pool, load
 from wonderland.backend.race import RaceSettings, race
 
 PATIENCE = 120  # seconds; the machine may be busy, and a process has torch to load
@@ -174,7 +174,7 @@ def test_what_is_prepared_later_is_there_in_the_next_process():
     pool = Pool(Processes(2))
     pool.prepare(partial(hearing, "first"))
     until(lambda: len(pool._lanes._idle) == 2)
-    pool.prepare(partial(hearing, "second"))
+    pool._lanes.prepare(load, partial(hearing, "second"))  # at once, not in a thread: the next is the last of the two
     until(lambda: {"first", "second"} <= set(result(pool.submit(partial(hearing, "third")))[0]))
 
 
