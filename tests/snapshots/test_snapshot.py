@@ -69,6 +69,15 @@ class TestFile:
         assert 'href="#chapter-3"' not in text  # which is not there
         assert 'href="?' not in text
 
+    def test_lesser_controls_stand_below_the_pictures_on_a_phone(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(Pair, "below", ("b",))
+        html = Pair().snapshot(tmp_path / "pair.html", progress=False).read_text(encoding="utf-8")
+        fields = re.findall(r'<div class="(field[^"]*)"[^>]*data-name="(\w+)"', html)
+        assert fields == [("field slider", "a"), ("field below slider", "b"), ("field slider", "seed")]
+        assert '<form class="controls parted">' in html
+
     def test_a_script_cannot_end_its_element(self) -> None:
         assert "</script" not in _inline("const end = '</script>' + '</SCRIPT>'").lower()
 

@@ -39,11 +39,12 @@ def card(recording: Recording, sets: list[list[Picture]]) -> str:
         f'<pre tabindex="0"><code>{source}</code></pre></details>'
     )
     words = "".join(f'<div data-block="{block}">{html}</div>' for block, html in demo.words().items())
+    kind = " wide" * demo.wide + " parted" * bool(demo.below)
     return (
         f'<section class="demo" id="{name}" data-demo="{name}" aria-label="{_html.escape(demo.title)}">'
         f'<div class="header"><h2>{_html.escape(demo.title)}</h2><button type="button" class="reset" disabled>Reset'
-        f'</button></div><div class="body{" wide" if demo.wide else ""}">'
-        f'<form class="controls{" wide" if demo.wide else ""}">{_controls(recording)}'
+        f'</button></div><div class="body{kind}">'
+        f'<form class="controls{kind}">{_controls(recording)}'
         f'<p class="problem" role="alert" hidden></p></form>'
         f"{_pictures(sets, _first(recording))}</div>"
         f'{NO_SCRIPT}<noscript><p class="detail">{_html.escape(demo.describe(demo.result))}</p></noscript>'
@@ -67,7 +68,8 @@ def _controls(recording: Recording) -> str:
             axis = recording.axes[n]
             alone = len(axis.names) == 1 and not isinstance(demo.param[name], param.Boolean)
             if alone or n not in pressed:  # else its button is all the control there is
-                made.append(_control(demo, axis, n))
+                control = _control(demo, axis, n)
+                made.append(control.replace('"field', '"field below', 1) if name in demo.below else control)
     # Buttons that stand one behind the other share a line.
     return re.sub(r"(?:<button.*?</button>)+", r'<div class="buttons">\g<0></div>', "".join(made))
 
