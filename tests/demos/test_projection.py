@@ -14,7 +14,7 @@ from wonderland.maths import subspace
 
 components = st.floats(-2, 2)
 degrees = st.floats(0, 180)
-RULES = ["joint", "two-sided", "right-only"]
+RULES = ["joint", "right-only", "two-sided"]
 
 
 def readouts(demo: ProjectionDemo) -> dict[str, str]:

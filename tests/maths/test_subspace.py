@@ -123,7 +123,7 @@ def test_blocks_name_the_output_side_first():
 def test_what_each_rule_protects(case):
     W, G, k = case
     parts = split(W, k)
-    joint, both, right = (leak(W + project(G, parts, rule), parts) for rule in RULES)
+    joint, right, both = (leak(W + project(G, parts, rule), parts) for rule in RULES)
     assert joint.joint < 1e-12
     assert max(right.joint, right.right, right.triplet) < 1e-12
     assert max(both.joint, both.right, both.left, both.triplet) < 1e-12

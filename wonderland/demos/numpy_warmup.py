@@ -82,7 +82,7 @@ def pull(G: np.ndarray, projected: np.ndarray, V_high: np.ndarray) -> list[float
     return pulls
 
 
-RULES: dict[str, Callable] = {"joint": joint, "two-sided": two_sided, "right-only": right_only}
+RULES: dict[str, Callable] = {"joint": joint, "right-only": right_only, "two-sided": two_sided}
 
 
 @dataclass(frozen=True)

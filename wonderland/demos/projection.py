@@ -30,8 +30,6 @@ from wonderland.theme import Palette, palette
 LIMIT = 3.0
 REACH = 2.0
 """Largest component of the gradient."""
-RULES = sorted(subspace.RULES, key=lambda rule: len(subspace.removed_blocks(rule)))
-"""From the one that strikes out least to the one that strikes out most."""
 ROUNDING = 1e-9
 """Of ‖W‖: what has moved less has not moved."""
 SHORT = 0.02
@@ -102,7 +100,7 @@ class ProjectionDemo(CutOff):
     )
     rule = Choice(
         default="joint",
-        objects=RULES,
+        objects=list(subspace.RULES),
         label="Rule for the matrix",
         doc="Which blocks of the matrix gradient are struck out.",
     )
@@ -128,7 +126,7 @@ class ProjectionDemo(CutOff):
         "gx": np.arange(-4, 5) / 2,
         "gy": np.arange(-4, 5) / 2,
         "direction": range(0, 181, 20),
-        "rule": tuple(RULES),
+        "rule": subspace.RULES,
         "k": range(0, 33, 2),
     }
     apart = (("gx", "gy", "direction"), ("rule", "k"))
@@ -243,7 +241,7 @@ class ProjectionDemo(CutOff):
         matrix, chosen = result.matrix, ' style="font-weight: 600" aria-current="true"'
         step = f"<br><small>of ‖W‖, a step of {STEP:.0%}</small>"
         rows = ""
-        for rule in RULES:
+        for rule in subspace.RULES:
             cells = [percent(matrix.removed[rule]), "–", "–", "–"]  # where nothing is protected, the others are of none
             if matrix.k:
                 moved = [minus(f"{share[rule]:.1g}") for share in (matrix.inputs, matrix.outputs)]

@@ -11,12 +11,13 @@ from numpy.typing import ArrayLike
 from wonderland.maths._check import MAX_ORDER, choice, generator, integer, matrix, shown, vector
 from wonderland.maths.orthogonal import haar
 
-RULES = ("joint", "two-sided", "right-only")
 _REMOVED = {
     "joint": ("protected-protected",),
-    "two-sided": ("protected-protected", "protected-free", "free-protected"),
     "right-only": ("protected-protected", "free-protected"),
+    "two-sided": ("protected-protected", "protected-free", "free-protected"),
 }
+RULES = tuple(_REMOVED)
+"""From the weakest to the strongest."""
 
 
 @dataclass(frozen=True, eq=False)
