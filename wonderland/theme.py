@@ -94,6 +94,11 @@ def palette(dark: bool) -> Palette:
     return DARK if dark else LIGHT
 
 
+def readable(concept: str) -> str:
+    """The color in which a concept can be read; neutral is a color for marks."""
+    return "muted" if concept == "neutral" else concept
+
+
 @cache
 def mixed(under: str, over: str, share: float) -> str:
     """A color between two, given as #rrggbb."""

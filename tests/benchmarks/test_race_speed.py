@@ -15,6 +15,7 @@ from wonderland.backend.lanes import Processes
 from wonderland.backend.points import race_points
 from wonderland.backend.pool import Pool
 from wonderland.backend.race import RaceSettings, race
+from wonderland.demos.training_sim import REST
 
 SEEDS = (0, 1, 2)
 AIM = 4.0
@@ -35,7 +36,7 @@ def until(settings: RaceSettings, workers: int, task: int) -> None:
 
 
 def test_first_live_point(table: Callable[..., None]) -> None:
-    """As on the page: networks of new seeds begin to learn when the seeds are set, and Run is pressed after that."""
+    """As on the page: networks begin to learn when new seeds have stood for a while, and Run is pressed."""
     pool = Pool(Processes(1))
     short = partial(RaceSettings, methods=("full",), steps=1)
     pool.prepare(partial(race_points, short(seeds=SEEDS).as_table()))
@@ -44,11 +45,13 @@ def test_first_live_point(table: Callable[..., None]) -> None:
     for first, rest in ((50, 0.0), (60, 1.0), (70, 3.0)):
         seeds = tuple(range(first, first + len(SEEDS)))
         if rest:
+            time.sleep(REST / 1000)
             pool.prepare(partial(race_points, short(seeds=seeds).as_table()))
-            time.sleep(rest)
+            time.sleep(rest - REST / 1000)
         pressed = time.perf_counter()
         job = pool.submit(partial(race_points, RaceSettings(seeds=seeds).as_table()))
         while not any(point.task for point in job.take()):
+            assert not job.done
             time.sleep(0.005)
         how = f"set {rest:g} s before" if rest else "not learned before (aim 0.5)"
         table(f"three new seeds, {how}", time.perf_counter() - pressed)

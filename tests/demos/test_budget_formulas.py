@@ -67,6 +67,7 @@ def test_what_the_table_shows_is_what_its_formulas_come_to():
 def test_one_unit_for_all_of_a_table_that_suits_its_largest():
     assert [amount(n * 2**30, 3) for n in (0, 1, 36.25, 4096)] == ["0", "1.00", "36.25", "4,096.00"]
     assert amount(2**20, 3) == "<0.01"
+    assert amount(2**20, 2) == "1.00"
     assert (amount(1023, 0), amount(0, 0)) == ("1,023", "0")
     for model, unit in (("BERT-base", "GiB"), ("Llama-2-7B", "GiB")):
         demo = Budget(model=model)

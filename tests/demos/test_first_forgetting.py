@@ -155,7 +155,9 @@ def test_the_chosen_shape_is_marked_and_reveal_stands_apart_and_rests_after_use(
     assert shapes.flex_wrap == "wrap"
     demo.param.trigger("late")
     assert [button.label for button in shapes if button.variant == "contained"] == ["Falls late"]
+    assert "Your guess, “Falls late”: " in demo.describe(demo.result)
     demo.after_60 -= 1
+    assert "Your guess: " in demo.describe(demo.result)
     assert not [button.label for button in shapes if button.variant == "contained"]
     assert not reveal.disabled
     demo.param.trigger("reveal")

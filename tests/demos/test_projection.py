@@ -232,7 +232,11 @@ class TestBlocks:
         assert demo.result.matrix.shares != before
 
 
-KEPT = {"joint": "keeps no protected triplet", "right-only": "as it is to do", "two-sided": "every protected triplet"}
+KEPT = {
+    "joint": "does not keep the protected triplets",
+    "right-only": "as it is to do",
+    "two-sided": "every protected triplet",
+}
 
 
 @pytest.mark.parametrize("size", [2, 32])

@@ -4,11 +4,14 @@ import statistics
 
 import numpy as np
 import pytest
+from bokeh.document import Document
+from panel.io.state import set_curdoc
 
 from tests.demos.race.test_races import course as way
 from wonderland import TrainingSim, address
 from wonderland.backend import one_core
 from wonderland.backend.race import Entrant, RaceSettings, race
+from wonderland.demos import jobs
 from wonderland.demos.race import races
 from wonderland.demos.race.lessons import LESSONS
 from wonderland.demos.race.record import recorded
@@ -479,3 +482,24 @@ def test_bad_input_is_refused(demo, name, value, message):
     with pytest.raises(ValueError, match=message):
         setattr(demo, name, value)
     assert getattr(demo, name) == before
+
+
+def test_networks_are_prepared_for_the_last_seeds_that_were_set(monkeypatch):
+    prepared = []
+    monkeypatch.setattr(jobs, "served", lambda: True)
+    monkeypatch.setattr(jobs, "prepare", lambda stream: prepared.append(stream.args[0]["seeds"]))
+    document = Document()
+    with set_curdoc(document):
+        demo = TrainingSim()
+        demo.seeds = 2
+        demo.param.update(seeds=3, seed=7)
+        (resting,) = document.session_callbacks
+        resting.callback()
+        assert prepared == [[7, 8, 9]]
+        demo.keep = 0.3  # which leaves the first task as it is
+        assert not document.session_callbacks
+        demo.seed = 8
+        (resting,) = document.session_callbacks
+        monkeypatch.setattr(jobs.Worker, "busy", True)
+        resting.callback()
+        assert len(prepared) == 1  # a race at work is left the machine

@@ -176,11 +176,11 @@ MESSAGES = [
     ),
     (
         lambda: subspace.project(EYE, PARTS, "left-only"),
-        "rule = 'left-only' is unknown: give one of joint, two-sided, right-only.",
+        "rule = 'left-only' is unknown: give one of joint, right-only, two-sided.",
     ),
     (
         lambda: subspace.removed_blocks(2),
-        "rule = 2 is not text: give one of joint, two-sided, right-only.",
+        "rule = 2 is not text: give one of joint, right-only, two-sided.",
     ),
     (lambda: subspace.project(np.eye(2), PARTS, "joint"), "G is 2×2: give a 3×3 matrix."),
     (lambda: subspace.leak(np.eye(2), PARTS), "W is 2×2: give a 3×3 matrix."),

@@ -119,7 +119,9 @@ def test_tables_find_room(new_reader) -> None:
     reader = new_reader(width=1400)
     reader.open("?chapter=10")
     reader.data("here names")
-    for table in reader.page.locator(".scroll").all():
+    tables = reader.page.locator(".scroll")
+    reader.wait_for(lambda: tables.count() >= 5, "the tables of both demos")
+    for table in tables.all():
         room, wide = table.evaluate("one => [one.clientWidth, one.scrollWidth]")
         assert wide <= room
 

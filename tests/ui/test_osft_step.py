@@ -112,12 +112,22 @@ def test_a_few_controls_then_the_pictures_then_the_others(new_reader) -> None:
     for width, height in ((390, 844), (768, 1024)):
         reader = new_reader(width=width, height=height)
         open_ready(reader, "?chapter=9")
-        meter, maps = (reader.page.locator(".bk-Canvas").nth(index).bounding_box() for index in (0, 3))
-        first = reader.page.get_by_role("button", name="Take a step", exact=True).bounding_box()
-        assert meter["y"] - first["y"] < height / 2  # both fit on the screen
-        assert reader.slider("Steps taken").bounding_box()["y"] < meter["y"]
-        for control in (reader.slider("N"), reader.slider("Cut-off k"), reader.page.get_by_text("More controls")):
-            assert control.bounding_box()["y"] > maps["y"] + maps["height"] - 1
+        first = [reader.page.get_by_role("button", name="Take a step", exact=True), reader.slider("Steps taken")]
+        others = [reader.slider("N"), reader.slider("Cut-off k"), reader.page.get_by_text("More controls")]
+        for control in (*first, *others):
+            control.wait_for()
+
+        def placed(first=first, others=others, reader=reader, height=height) -> bool:
+            meter, maps = (reader.page.locator(".bk-Canvas").nth(index).bounding_box() for index in (0, 3))
+            press, slider = (control.bounding_box()["y"] for control in first)
+            after = [control.bounding_box()["y"] for control in others]
+            return (
+                meter["y"] - press < height / 2  # both fit on the screen
+                and slider < meter["y"]
+                and min(after) > maps["y"] + maps["height"] - 1
+            )
+
+        reader.wait_for(placed, "a few controls, the pictures, the others")
         assert reader.page.evaluate("document.documentElement.scrollWidth") <= width
         for name in ("nothing: train C", "recomputed", "adam"):
             box = reader.page.get_by_role("button", name=name, exact=True).bounding_box()
@@ -126,8 +136,17 @@ def test_a_few_controls_then_the_pictures_then_the_others(new_reader) -> None:
 
 def test_beside_the_pictures_every_control_keeps_to_its_column(reader: Reader) -> None:
     open_ready(reader, "?chapter=9")
-    meter, maps = (reader.page.locator(".bk-Canvas").nth(index).bounding_box() for index in (0, 3))
-    for name in ("nothing: train C", "recomputed", "adam"):
-        box = reader.page.get_by_role("button", name=name, exact=True).bounding_box()
-        assert box["x"] + box["width"] < meter["x"]
-    assert meter["y"] < reader.slider("Cut-off k").bounding_box()["y"] < maps["y"] + maps["height"]
+    choices = [
+        reader.page.get_by_role("button", name=name, exact=True) for name in ("nothing: train C", "recomputed", "adam")
+    ]
+    for control in (*choices, reader.slider("Cut-off k")):
+        control.wait_for()
+
+    def beside() -> bool:
+        meter, maps = (reader.page.locator(".bk-Canvas").nth(index).bounding_box() for index in (0, 3))
+        ends = [box["x"] + box["width"] for box in (choice.bounding_box() for choice in choices)]
+        return max(ends) < meter["x"] and (
+            meter["y"] < reader.slider("Cut-off k").bounding_box()["y"] < maps["y"] + maps["height"]
+        )
+
+    reader.wait_for(beside, "controls in a column beside the pictures")

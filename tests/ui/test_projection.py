@@ -149,9 +149,19 @@ def test_a_few_controls_then_the_pictures_then_the_others(new_reader) -> None:
         reader = new_reader(width=width, height=height)
         reader.open("?chapter=7")
         reader.data("gradient")
-        arrows, blocks = (reader.page.locator(".bk-Canvas").nth(index).bounding_box() for index in (0, 1))
-        for label in ("Gradient x", "Gradient y", "Critical line, in degrees"):
-            assert arrows["y"] - height / 2 < reader.slider(label).bounding_box()["y"] < arrows["y"]
-        for control in (reader.slider("Protected directions k"), reader.page.get_by_text("More controls")):
-            assert control.bounding_box()["y"] > blocks["y"] + blocks["height"] - 1
+        first = [reader.slider(label) for label in ("Gradient x", "Gradient y", "Critical line, in degrees")]
+        others = [reader.slider("Protected directions k"), reader.page.get_by_text("More controls")]
+        for control in (*first, *others):
+            control.wait_for()
+
+        def placed(first=first, others=others, reader=reader, height=height) -> bool:
+            arrows, blocks = (reader.page.locator(".bk-Canvas").nth(index).bounding_box() for index in (0, 1))
+            before = [control.bounding_box()["y"] for control in first]
+            after = [control.bounding_box()["y"] for control in others]
+            return (
+                arrows["y"] - height / 2 < min(before) <= max(before) < arrows["y"]
+                and min(after) > blocks["y"] + blocks["height"] - 1
+            )
+
+        reader.wait_for(placed, "three controls, the pictures, the others")
         assert reader.page.evaluate("document.documentElement.scrollWidth") <= width

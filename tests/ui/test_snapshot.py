@@ -321,8 +321,9 @@ def test_it_prints_every_picture(book: Path, open_file: Callable[..., File], tmp
     assert min(file.page.evaluate(_CORNER)) > 150
 
 
-def test_without_javascript_it_can_be_read(book: Path, open_file: Callable[..., File]) -> None:
-    file = open_file(book, java_script_enabled=False)
+@pytest.mark.parametrize("width", [1400, 390])
+def test_without_javascript_it_can_be_read(book: Path, open_file: Callable[..., File], width: int) -> None:
+    file = open_file(book, width=width, java_script_enabled=False)
     text = file.page.locator("main").inner_text()
     for name in DEMOS:
         demo = made(name)
@@ -330,7 +331,8 @@ def test_without_javascript_it_can_be_read(book: Path, open_file: Callable[..., 
         assert demo.readouts(demo.result)[0].value in text
     assert text.count("need JavaScript") == len(DEMOS)
     assert file.page.locator("math").count() > 100
-    assert not file.page.locator("#RotationDemo .controls").is_visible()
+    for name in ("RotationDemo", "ProjectionDemo"):
+        assert not file.page.locator(f"#{name} .controls .field").first.is_visible()
 
 
 def test_one_demo_in_a_frame_tells_its_height(tmp_path: Path, browser: Browser, open_file: Callable[..., File]) -> None:

@@ -35,7 +35,7 @@ class Lanes(Protocol):
         """Raise an error if what is asked for will never come."""
 
     def prepare(self, function: Callable, *values: object) -> None:
-        """Call a function in every lane, to load what it needs; whether it fails will be seen by the first job."""
+        """Call a function in lanes, to load what it needs; whether it fails will be seen by the first job."""
 
 
 class Here(Executor):
@@ -120,7 +120,7 @@ class Processes:
     def prepare(self, function: Callable, *values: object) -> None:
         """Begin the processes that are not there yet; each calls the function before its first job.
 
-        If all are there, the next one to be lent calls it.
+        If all are there, the one that would be lent next calls it; none, while all are lent.
         """
         with self._lock:
             missing = self.width - self._begun

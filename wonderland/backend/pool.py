@@ -236,8 +236,18 @@ def forget(key: str) -> None:
 
 
 def load(stream: Stream) -> None:
-    """Begin to run a stream for nothing but what is loaded on the way; return at once."""
-    _Opened(stream, 0)
+    """Run a stream for nothing but what is loaded on the way, after the one that is being loaded; return at once.
+
+    Of several that would wait for that, only the latest is run.
+    """
+    _wanted[:] = [stream]
+    Thread(target=_load_wanted, daemon=True, name="wonderland-load").start()
+
+
+def _load_wanted() -> None:
+    with _loading:
+        if _wanted:
+            _Opened(_wanted.pop(), 0).join()
 
 
 class _Opened:
@@ -268,7 +278,7 @@ class _Opened:
         """End it before its next value."""
         self._until = -math.inf
 
-    def join(self, seconds: float) -> None:
+    def join(self, seconds: float | None = None) -> None:
         """Wait until it has ended."""
         self._thread.join(seconds)
 
@@ -294,5 +304,7 @@ def _close_all() -> None:
 
 
 _open: OrderedDict[str, _Opened] = OrderedDict()
+_wanted: list[Stream] = []
+_loading = Lock()
 if multiprocessing.parent_process() is None:  # those beside a page end as ``lanes`` has it
     atexit.register(_close_all)

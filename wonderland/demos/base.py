@@ -219,7 +219,7 @@ class Demo(pn.viewable.Viewer):
             self._pictures,
             sizing_mode="stretch_width",
             margin=0,
-            css_classes=["body", *self._arrangement()],
+            css_classes=["body", *self.arrangement()],
             stylesheets=[stylesheet("demo")],
         )
         return pn.Column(
@@ -251,7 +251,7 @@ class Demo(pn.viewable.Viewer):
         button.param.watch(on_theme, "dark_theme")
         return button
 
-    def _arrangement(self) -> list[str]:
+    def arrangement(self) -> list[str]:
         """How controls and pictures stand, as classes for the stylesheet."""
         return ["wide"] * self.wide + ["parted"] * bool(self.below)
 
@@ -273,7 +273,7 @@ class Demo(pn.viewable.Viewer):
             self._error,
             self.pace,
             margin=0,
-            css_classes=["controls", *self._arrangement()],
+            css_classes=["controls", *self.arrangement()],
             stylesheets=[stylesheet("demo")],
             sizing_mode="stretch_width",
         )

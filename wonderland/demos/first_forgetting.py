@@ -214,7 +214,7 @@ class FirstForgetting(Demo):
         before = "" if result.spoiled else f", from {result.old[0]:.1f}% before it"
         words = (
             "A curve of the share of the old task's images that are named rightly while the network learns the new "
-            f"task{before}. Your guess: {guess} steps. "
+            f"task{before}. Your guess{_shape(result.guessed)}: {guess} steps. "
         )
         if result.spoiled:
             return words + result.spoiled
@@ -302,6 +302,12 @@ def _nothing(guessed: tuple[int, ...], why: str) -> ForgettingMeasure:
     return ForgettingMeasure(
         steps, guessed, guess, False, np.zeros((0, len(steps))), none, none, np.nan, np.nan, 0, why
     )
+
+
+def _shape(guessed: tuple[int, ...]) -> str:
+    """The name of the button that draws this guess, if one does."""
+    names = [FirstForgetting.param[name].label for name in SHAPES if shaped(name) == guessed]
+    return f", “{names[0]}”" if names else ""
 
 
 def _back(result: ForgettingMeasure) -> str:

@@ -130,7 +130,7 @@ class Worker:
 def prepare(stream: Stream) -> None:
     """Load, where jobs afar are computed, what a stream like this one needs: a short one, run for nothing.
 
-    For a demo that comes on screen, so that the first press of its button waits for nothing.
+    For a demo that comes on screen or is set otherwise, so that the press of its button waits for nothing.
     """
     if served():
         away().prepare(stream)

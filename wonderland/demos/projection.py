@@ -296,7 +296,7 @@ def judged(matrix: BlockMeasure, rule: str) -> tuple[str, str]:
         kept = f"keeps what protected inputs are answered, to {inputs:.1g} of ‖W‖, as it is to do"
         verdict, kept = "partly", f"{kept}; what reaches protected outputs moves by {outputs:.1g}"
     else:
-        kept = f"keeps no protected triplet: what protected inputs are answered moves by {inputs:.1g} of ‖W‖"
+        kept = f"does not keep the protected triplets: what protected inputs are answered moves by {inputs:.1g} of ‖W‖"
         verdict, kept = "fails", f"{kept}, what reaches protected outputs by {outputs:.1g}"
     under = f"A {step} under the {rule} rule{', which is not OSFT’s' * (rule == 'right-only')}"
     return f"{under}, {matrix.k} of {matrix.size} directions being protected, {kept}. It {turned}.", verdict

@@ -118,14 +118,14 @@ class TrainingSim(RaceControls, RaceParameters, Demo):
         """When the reader's hand rests: other networks learn their first task while the reader looks for Run."""
         if not jobs.served():
             return
-        document = pn.state.curdoc
         if self._resting:
-            document.remove_timeout_callback(self._resting)
-        self._resting = document.add_timeout_callback(self._prepare, REST)
+            pn.state.curdoc.remove_timeout_callback(self._resting)
+        self._resting = pn.state.curdoc.add_timeout_callback(self._prepare, REST)
 
     def _prepare(self) -> None:
         self._resting = None
-        self.on_shown()
+        if not self._worker.busy:  # it will be another's turn, and the race needs the machine
+            self.on_shown()
 
     def on_shown(self) -> None:
         """Load what the race needs where it will run, and let its networks learn the first task there."""
@@ -179,6 +179,7 @@ class TrainingSim(RaceControls, RaceParameters, Demo):
     def _set_running(self, running: bool) -> None:
         with param.edit_constant(self):
             self.running = running
+        self._prepare_soon()  # for whatever has been set meanwhile
         self._on_controls()
 
     # The moment

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from wonderland.demos.amounts import minus
+from wonderland.theme import readable
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,7 @@ def described_html(text: str) -> str:
 def readouts_html(readouts: Iterable[Readout]) -> str:
     """The strip of numbers under the picture."""
     rows = "".join(
-        f'<div class="{one.verdict}" style="--concept: var(--w-{_ink(one.concept)})">'
+        f'<div class="{one.verdict}" style="--concept: var(--w-{readable(one.concept)})">'
         f"<dt>{escape(one.label)}</dt><dd>{escape(one.value)}</dd></div>"
         for one in readouts
     )
@@ -81,8 +82,3 @@ def source_of(module: str, name: str) -> str:
     for part in name.split("."):
         node = next(child for child in node.body if getattr(child, "name", None) == part)
     return textwrap.dedent(ast.get_source_segment(text, node, padded=True))
-
-
-def _ink(concept: str) -> str:
-    """The color in which a concept can be read; neutral is a color for marks."""
-    return "muted" if concept == "neutral" else concept

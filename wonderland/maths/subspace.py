@@ -131,9 +131,9 @@ def project(G: ArrayLike, split: Split, rule: str) -> np.ndarray:
 
     - "joint": G − U_h U_hᵀ G V_h V_hᵀ, the formula of OSFT (arXiv 2504.07097). It holds k² of the mn
       dimensions still, and no singular triplet.
-    - "two-sided": (I − U_h U_hᵀ) G (I − V_h V_hᵀ). Every protected triplet stays exact.
     - "right-only": G (I − V_h V_hᵀ). Outputs for inputs in the span of V_h stay; with V_h taken from
       activations this is Gradient Projection Memory (arXiv 2103.09762).
+    - "two-sided": (I − U_h U_hᵀ) G (I − V_h V_hᵀ). Every protected triplet stays exact.
 
     Parameters
     ----------

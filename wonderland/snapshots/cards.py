@@ -39,7 +39,7 @@ def card(recording: Recording, sets: list[list[Picture]]) -> str:
         f'<pre tabindex="0"><code>{source}</code></pre></details>'
     )
     words = "".join(f'<div data-block="{block}">{html}</div>' for block, html in demo.words().items())
-    kind = " wide" * demo.wide + " parted" * bool(demo.below)
+    kind = "".join(f" {name}" for name in demo.arrangement())
     return (
         f'<section class="demo" id="{name}" data-demo="{name}" aria-label="{_html.escape(demo.title)}">'
         f'<div class="header"><h2>{_html.escape(demo.title)}</h2><button type="button" class="reset" disabled>Reset'

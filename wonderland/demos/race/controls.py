@@ -72,7 +72,7 @@ class RaceControls:
 
         def update(*_: object) -> None:
             run.disabled, cancel.disabled = self.running, not self.running
-            other = '<p class="detail asked" role="status">On screen is another race: press Run for this one.</p>'
+            other = '<p class="detail asked" role="status">On screen is another race; Run the race makes this one.</p>'
             progress.object = self.progress() or (other if self.result.asked and self.result.whole.tracks else "")
 
         update()

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from wonderland.theme import Palette, mixed
+from wonderland.theme import Palette, mixed, readable
 
 TUNED = Path(__file__).parents[2] / "data" / "tuning.json"
 OPTIMIZERS = ("adamw", "momentum", "sgd")
@@ -41,14 +41,13 @@ class Runner:
 
     def ink(self, palette: Palette) -> str:
         """Its color, one in which its name can be read as well."""
-        color = palette.muted if self.concept == "neutral" else getattr(palette, self.concept)
+        color = getattr(palette, readable(self.concept))
         return mixed(color, palette.text, self.shade) if self.shade else color
 
     @property
     def css(self) -> str:
         """The same color in the words of a stylesheet, in whichever theme is on."""
-        color = f"var(--w-{'muted' if self.concept == 'neutral' else self.concept})"
-        return f"color-mix(in srgb, {color}, var(--w-text) {self.shade:.0%})"
+        return f"color-mix(in srgb, var(--w-{readable(self.concept)}), var(--w-text) {self.shade:.0%})"
 
 
 METHODS = {
