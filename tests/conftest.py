@@ -18,6 +18,15 @@ START_SECONDS = 60
 STOP_SECONDS = 15
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Where two processes share the tests (`pytest -n 2 --dist loadgroup`), keep a file's together.
+
+    What drives a browser comes last and one after the other: a page that waits for a processor is another page.
+    """
+    for item in items:
+        item.add_marker(pytest.mark.xdist_group("browser" if item.path.parent.name == "ui" else str(item.path)))
+
+
 @pytest.fixture
 def free_port() -> int:
     """A port on which nothing listens."""
