@@ -8,8 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from wonderland import address
+from wonderland.demos.arrow import take_apart
 from wonderland.demos.blocks import STEP, measure_blocks
-from wonderland.demos.projection import ProjectionDemo, take_apart
+from wonderland.demos.projection import ProjectionDemo
 from wonderland.maths import subspace
 
 components = st.floats(-2, 2)

@@ -9,6 +9,7 @@ import param
 
 from wonderland.demos import jobs
 from wonderland.demos.amounts import minus
+from wonderland.demos.arrow import LIMIT, ArrowMeasure, arrow_names, arrow_shape, pair, segments, take_apart
 from wonderland.demos.base import Claim, Readout
 from wonderland.demos.blocks import (
     STEP,
@@ -21,46 +22,17 @@ from wonderland.demos.blocks import (
     percent,
     sketch,
 )
-from wonderland.demos.canvas import Canvas, Columns, Marks
+from wonderland.demos.canvas import Canvas, Marks
 from wonderland.demos.cutoff import CutOff
 from wonderland.demos.parameters import Choice, Real, Whole
-from wonderland.maths import orthogonal, subspace
-from wonderland.theme import Palette, palette
+from wonderland.maths import subspace
+from wonderland.theme import palette
 
-LIMIT = 3.0
 REACH = 2.0
 """Largest component of the gradient."""
 ROUNDING = 1e-9
 """Of ‖W‖: what has moved less has not moved."""
-SHORT = 0.02
-"""An arrow below this length is none that could be seen."""
 _DIRECTION = float(np.degrees(np.arctan2(0.5, 1)))
-# Half of a name's width and height in the picture's units, on a phone, and the air around it.
-_HALF_NAME, _AIR = np.array([0.7, 0.17]), 0.12
-
-
-@dataclass(frozen=True)
-class ArrowMeasure:
-    """A gradient in the plane, taken apart along a critical direction.
-
-    Parameters
-    ----------
-    degrees
-        Angle of the critical line.
-    direction
-        Unit vector c along it.
-    gradient, projection, safe
-        g, its part along c, and what is left of it, each of 2 components.
-    reduction
-        1 − ‖safe‖ / ‖g‖, and 0 for a zero gradient.
-    """
-
-    degrees: float
-    direction: np.ndarray
-    gradient: np.ndarray
-    projection: np.ndarray
-    safe: np.ndarray
-    reduction: float
 
 
 @dataclass(frozen=True)
@@ -74,16 +46,6 @@ class ProjectionMeasure:
     matrix: BlockMeasure
     rule: str
     engine: EngineMeasure | None
-
-
-def take_apart(g: np.ndarray, degrees: float) -> ArrowMeasure:
-    """Split g (2 components) into its part along the line at this angle and the part across it."""
-    c = orthogonal.rotation(degrees)[:, 0]
-    projection = (c @ g) * c
-    safe = g - projection
-    length = np.linalg.norm(g)
-    reduction = 1 - np.linalg.norm(safe) / length if length else 0.0
-    return ArrowMeasure(degrees, c, g, projection, safe, float(reduction))
 
 
 class ProjectionDemo(CutOff):
@@ -161,13 +123,13 @@ class ProjectionDemo(CutOff):
         ink, arrow = palette(self.dark), result.arrow
         along = 2 * LIMIT * arrow.direction
         return {
-            "critical": _segments([(-along, along)]),
-            "connector": _segments([(arrow.gradient, arrow.projection)]),
-            "projection": _arrow(arrow.projection),
-            "safe": _arrow(arrow.safe),
-            "gradient": _arrow(arrow.gradient),
+            "critical": segments([(-along, along)]),
+            "connector": segments([(arrow.gradient, arrow.projection)]),
+            "projection": arrow_shape(arrow.projection),
+            "safe": arrow_shape(arrow.safe),
+            "gradient": arrow_shape(arrow.gradient),
             "grip": {"x": [arrow.gradient[0]], "y": [arrow.gradient[1]]},
-            "names": _names(arrow, ink),
+            "names": arrow_names(arrow, ink),
             **block_marks(result.matrix, result.rule, ink),
         }
 
@@ -217,9 +179,9 @@ class ProjectionDemo(CutOff):
     def readouts(self, result: ProjectionMeasure) -> list[Readout]:
         arrow, matrix = result.arrow, result.matrix
         return [
-            Readout("gradient", _pair(arrow.gradient), "neutral"),
-            Readout("along the critical line", _pair(arrow.projection), "lora"),
-            Readout("safe update", _pair(arrow.safe), "safe"),
+            Readout("gradient", pair(arrow.gradient), "neutral"),
+            Readout("along the critical line", pair(arrow.projection), "lora"),
+            Readout("safe update", pair(arrow.safe), "safe"),
             Readout("magnitude reduction", percent(arrow.reduction)),
             Readout(f"‖G‖² removed, {result.rule}", percent(matrix.removed[result.rule]), "lora"),
         ]
@@ -230,8 +192,8 @@ class ProjectionDemo(CutOff):
             f"{name.replace('-', ' outputs by ')} inputs {percent(share)}" for name, share in matrix.shares.items()
         )
         return (
-            f"Left, a dashed critical line at {arrow.degrees:.1f} degrees and the gradient {_pair(arrow.gradient)}; "
-            f"its part along the line is {_pair(arrow.projection)}, the safe update across it {_pair(arrow.safe)}, "
+            f"Left, a dashed critical line at {arrow.degrees:.1f} degrees and the gradient {pair(arrow.gradient)}; "
+            f"its part along the line is {pair(arrow.projection)}, the safe update across it {pair(arrow.safe)}, "
             f"{100 * arrow.reduction:.1f} percent shorter than the gradient. Right, the energy of a {matrix.size} by "
             f"{matrix.size} gradient in four blocks, {matrix.k} directions being protected: {shares}. The {rule} rule "
             f"removes {' and '.join(subspace.removed_blocks(rule))}, {percent(matrix.removed[rule])} in all."
@@ -300,59 +262,3 @@ def judged(matrix: BlockMeasure, rule: str) -> tuple[str, str]:
         verdict, kept = "fails", f"{kept}, what reaches protected outputs by {outputs:.1g}"
     under = f"A {step} under the {rule} rule{', which is not OSFT’s' * (rule == 'right-only')}"
     return f"{under}, {matrix.k} of {matrix.size} directions being protected, {kept}. It {turned}.", verdict
-
-
-def _segments(pairs: list[tuple[np.ndarray, np.ndarray]]) -> Columns:
-    ends = np.array(pairs, dtype=float).reshape(-1, 4)
-    return {name: ends[:, i] for i, name in enumerate(("x0", "y0", "x1", "y1"))}
-
-
-def _arrow(tip: np.ndarray) -> Columns:
-    """Shaft and two barbs of an arrow from the origin; its tip is where the first segment ends."""
-    length = np.linalg.norm(tip)
-    barb = min(0.26, 0.4 * length) * tip / length if length else tip
-    return _segments([(0 * tip, tip), *((tip - orthogonal.rotation(turn) @ barb, tip) for turn in (28, -28))])
-
-
-def _names(arrow: ArrowMeasure, ink: Palette) -> Columns:
-    """A name at each arrow and one at the critical line, where it covers no other name and as few lines as can be."""
-    g, c = arrow.gradient, arrow.direction
-    across, long = np.array([-c[1], c[0]]), np.linalg.norm(g) > 0.3
-    free = -1.0 if c @ g > 0 else 1.0  # the end of the line that the gradient leaves free
-    lost = long and np.linalg.norm(arrow.safe) < SHORT
-    ends = [(-2 * LIMIT * c, 2 * LIMIT * c), *((0 * g, tip) for tip in (g, arrow.projection, arrow.safe))]
-    along = np.linspace(0, 1, 60)[:, None]
-    lines = np.concatenate([start + along * (end - start) for start, end in ends])
-    wanted = [
-        ("critical", _around(free * 2.3 * c, across), ink.critical, True),
-        ("gradient", _around(g, g), ink.muted, long),
-        ("projection", _around(arrow.projection, c), ink.lora, np.linalg.norm(arrow.projection) > 0.2),
-        (
-            "safe: none" if lost else "safe",
-            _around(arrow.safe, arrow.safe),
-            ink.safe,
-            long and (lost or np.linalg.norm(arrow.safe) > 0.1),
-        ),
-    ]
-    names: list[tuple[float, float, str, str]] = []
-    for text, places, color, there in wanted:
-        clear = (np.abs(places) + _HALF_NAME <= LIMIT).all(axis=1)
-        for x, y, other, _ in names:
-            clear &= (np.abs(places - (x, y)) > 2 * _HALF_NAME).any(axis=1) | (not other)
-        covered = (np.abs(lines - places[:, None]) < _HALF_NAME).all(axis=2).sum(axis=1)
-        best = np.argmin(np.where(clear, covered, np.inf))
-        names.append((*places[best], text if there and clear.any() else "", color))
-    x, y, texts, inks = zip(*names, strict=True)
-    return {"x": list(x), "y": list(y), "text": list(texts), "ink": list(inks)}
-
-
-def _around(tip: np.ndarray, onward: np.ndarray) -> np.ndarray:
-    """Places for a name around the tip of an arrow, 24×2: straight onward first, then ever more to the sides."""
-    turns = np.radians([sign * 15 * step for step in range(12) for sign in (1, -1)]) + np.arctan2(onward[1], onward[0])
-    ways = np.stack([np.cos(turns), np.sin(turns)], axis=1)
-    return tip + ways * (np.abs(ways) @ _HALF_NAME + _AIR)[:, None]
-
-
-def _pair(v: np.ndarray) -> str:
-    x, y = np.round(v, 2) + 0.0  # + 0.0 turns −0 into 0
-    return minus(f"({x:.2f}, {y:.2f})")
