@@ -6,6 +6,7 @@ from wonderland.demos.amounts import UNITS, exact, many, scientific, size
 from wonderland.demos.budget_formulas import opened
 from wonderland.demos.budget_marks import GIB, BudgetMeasure, Row
 from wonderland.demos.recipes import recipe
+from wonderland.demos.words import table_html
 
 PARTS = ("weights", "adapters", "gradients", "optimizer", "buffers", "activations", "loss")
 MEMORY = ("peak", *PARTS)
@@ -36,8 +37,8 @@ def cost_table(result: BudgetMeasure) -> str:
     opens = f'<div class="opening"><span>The formulas of</span>{formulas}</div>'
     return (
         note
-        + _table(f"Memory in {UNITS[unit]}: {setting}.", ("method",), MEMORY, held)
-        + _table("Numbers trained, what is written to disk, and the work.", ("method",), WORK, done)
+        + table_html(f"Memory in {UNITS[unit]}: {setting}.", ("method",), MEMORY, held)
+        + table_html("Numbers trained, what is written to disk, and the work.", ("method",), WORK, done)
         + opens
     )
 
@@ -76,7 +77,7 @@ def fit_table(result: BudgetMeasure) -> str:
         rows += _row(name, cells)
     caption = f"What fits into {result.budget // GIB:,} GiB: the most that can be trained, and the largest batch."
     heads = ("most capacity", "it trains", "peak", "largest batch, as set")
-    return _table(caption, ("method",), heads, rows)
+    return table_html(caption, ("method",), heads, rows)
 
 
 def recipe_html(result: BudgetMeasure) -> str:
@@ -116,12 +117,3 @@ def _flop(number: int) -> str:
 def _row(name: str, cells: list[str]) -> str:
     numbers = "".join(f'<td class="number">{html.escape(cell)}</td>' for cell in cells)
     return f'<tr><th scope="row">{name}</th>{numbers}</tr>'
-
-
-def _table(caption: str, words: tuple[str, ...], numbers: tuple[str, ...], rows: str) -> str:
-    head = "".join(f'<th scope="col">{name}</th>' for name in words)
-    head += "".join(f'<th scope="col" class="number">{name}</th>' for name in numbers)
-    return (
-        f'<div class="scroll" tabindex="0"><table class="tight"><caption>{caption}</caption>'
-        f"<thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div>"
-    )

@@ -12,6 +12,7 @@ from wonderland.demos.base import Claim, Demo, Readout
 from wonderland.demos.canvas import Canvas, Marks
 from wonderland.demos.costs import FIELDS, Count, Layer, as_labelled, real_counts, smallest_k, tale_counts
 from wonderland.demos.parameters import Real, Whole
+from wonderland.demos.words import table_html
 from wonderland.maths import counting, memory
 from wonderland.theme import palette
 
@@ -256,7 +257,7 @@ def _counts_table(result: CalculatorMeasure) -> str:
     for group, counts in (("The tale counts", result.tale), ("Really trained", result.real)):
         rows += f'<tr><th colspan="4" scope="rowgroup">{group}</th></tr>'
         rows += "".join(row(count) for count in counts.values())
-    return _table("Numbers trained", ("method", "formula"), ("trained", "of the layer"), rows)
+    return table_html("Numbers trained", ("method", "formula"), ("trained", "of the layer"), rows)
 
 
 def _memory_table(result: CalculatorMeasure) -> str:
@@ -269,21 +270,12 @@ def _memory_table(result: CalculatorMeasure) -> str:
         parts = (held.weights, held.gradients, held.optimizer, held.buffers, held.total)
         cells = "".join(f'<td class="number">{size(part)}</td>' for part in parts)
         rows += f'<tr><th scope="row">{row.method}</th>{cells}<td class="number">{percent(held.total, whole)}</td></tr>'
-    return _table(
+    return table_html(
         "Memory in training with AdamW, float32, activations aside. Buffers are what the method keeps beside the "
         "weights, as peft builds it; for C, as this book’s engine does, which keeps no W.",
         ("method",),
         ("weights", "gradients", "AdamW", "buffers", "total", "of full"),
         rows,
-    )
-
-
-def _table(caption: str, words: tuple[str, ...], numbers: tuple[str, ...], rows: str) -> str:
-    head = "".join(f'<th scope="col">{name}</th>' for name in words)
-    head += "".join(f'<th scope="col" class="number">{name}</th>' for name in numbers)
-    return (
-        f'<div class="scroll" tabindex="0"><table class="tight"><caption>{caption}</caption>'
-        f"<thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div>"
     )
 
 

@@ -72,6 +72,16 @@ def claims_html(claims: Iterable[Claim]) -> str:
     return f'<div class="claims">{cards}</div>'
 
 
+def table_html(caption: str, words: tuple[str, ...], numbers: tuple[str, ...], rows: str) -> str:
+    """A table that scrolls where it is wider than its room: heads of words, then heads of numbers, then its rows."""
+    head = "".join(f'<th scope="col">{name}</th>' for name in words)
+    head += "".join(f'<th scope="col" class="number">{name}</th>' for name in numbers)
+    return (
+        f'<div class="scroll" tabindex="0"><table class="tight"><caption>{caption}</caption>'
+        f"<thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div>"
+    )
+
+
 def source_of(module: str, name: str) -> str:
     """The source of a function or method, ``"LayerRun.step"`` say, read without importing its module.
 
