@@ -36,14 +36,6 @@ def course(method="full", seed=3, shift=0.0):
     return [point(method, seed, task, step, tuple(a - shift for a in way)) for task, step, way in ways]
 
 
-@pytest.fixture
-def race():
-    made = races.Race(SETTING)
-    for method in SETTING.methods:
-        made = made.extended(course(method, 3) + course(method, 4, 0.1))
-    return made
-
-
 def test_the_page_knows_the_backends_methods_tasks_and_rates():
     assert list(entrants.METHODS) == list(BACKEND_METHODS)
     assert tuple(entrants.TASKS) == BACKEND_TASKS

@@ -21,14 +21,6 @@ NAN = math.nan
 
 
 @pytest.fixture
-def race():
-    made = races.Race(SETTING)
-    for method in SETTING.methods:
-        made = made.extended(course(method, 3) + course(method, 4, 0.1))
-    return made
-
-
-@pytest.fixture
 def broken():
     """Of full fine-tuning's two networks one diverges on the second task."""
     points = course("full", 3) + course("full", 4, 0.1)[:3] + course("osft", 3) + course("osft", 4)
