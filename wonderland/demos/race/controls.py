@@ -72,7 +72,8 @@ class RaceControls:
 
         def update(*_: object) -> None:
             run.disabled, cancel.disabled = self.running, not self.running
-            other = '<p class="detail asked" role="status">On screen is another race; Run the race makes this one.</p>'
+            words = "On screen is another race: press Run the race for this one."
+            other = f'<p class="detail asked" role="status">{words}</p>'
             progress.object = self.progress() or (other if self.result.asked and self.result.whole.tracks else "")
 
         update()
