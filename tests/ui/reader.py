@@ -141,14 +141,15 @@ class Reader:
         alert.wait_for()
         return alert.inner_text()
 
-    def wait_for(self, ready: Callable[[], Any], what: str, timeout: float = 15.0) -> Any:
-        """Wait until `ready()` is truthy and return it."""
+    def wait_for(self, ready: Callable[[], Any], what: str | Callable[[], str], timeout: float = 15.0) -> Any:
+        """Wait until `ready()` is truthy and return it; else say what did not come, as it is then."""
         end = time.monotonic() + timeout
         while time.monotonic() < end:
             if found := ready():
                 return found
             self.page.wait_for_timeout(40)
         seen = self.page.locator("header.chapter h1, .demo, [role=alert]").all_inner_texts()
+        what = what() if callable(what) else what
         raise AssertionError(f"{what} did not come within {timeout:g} s; on screen: {seen}")
 
     def close(self) -> None:

@@ -67,7 +67,7 @@ class Notebook(Reader):
             drawn = [column[0] for column in self.columns("hand", "x1")]
             return self.angles() == list(angles) and np.allclose(drawn, hands, atol=1e-9)
 
-        self.wait_for(there, f"angles {angles}, now {self.angles()}", timeout=30)
+        self.wait_for(there, lambda: f"angles {angles}, now {self.angles()}", timeout=30)
 
 
 @pytest.fixture(scope="module")
@@ -143,6 +143,23 @@ def test_a_control_moves_its_own_demo_wherever_that_is_displayed(notebook: Noteb
     notebook.expect_angles(62, 44, 62)
 
 
+def test_quick_keys_in_one_display_and_the_other_lose_nothing(notebook: Notebook) -> None:
+    """What one display was told must not come back from it: it would undo what the reader did meanwhile."""
+    angle, resting = notebook.angles()[:2]
+    speed = notebook.context.new_cdp_session(notebook.page)
+    for rate, display, key, gap in [(2, 0, "Right", 30), (4, 2, "Left", 100), (4, 0, "Right", 0), (1, 2, "Right", 60)]:
+        speed.send("Emulation.setCPUThrottlingRate", {"rate": rate})
+        notebook.slider(ANGLE).nth(display).focus()
+        for _ in range(4):
+            notebook.page.keyboard.press(f"Arrow{key}")
+            notebook.page.wait_for_timeout(gap)
+        angle += 4 if key == "Right" else -4
+        notebook.expect_angles(angle, resting, angle)
+        notebook.page.wait_for_timeout(500)  # and there it stays
+        notebook.expect_angles(angle, resting, angle)
+    speed.send("Emulation.setCPUThrottlingRate", {"rate": 1})
+
+
 def test_readouts_follow_in_both_displays(notebook: Notebook) -> None:
     notebook.choose("Map", "shear")
     kept, sheared = (f"{pdist(cloud() @ np.array(A))[0]:.6f}" for A in (np.eye(2), [[1, 0], [0.5, 1]]))
@@ -157,7 +174,7 @@ def test_what_a_worker_computes_comes_on_screen(notebook: Notebook) -> None:
         ends = notebook.columns("kept names", "x")  # a little behind the last step that each curve has reached
         return [int(column.min(initial=999)) for column in ends]
 
-    notebook.wait_for(lambda: reached() == [20], f"the race to step 20, now {reached()}", timeout=60)
+    notebook.wait_for(lambda: reached() == [20], lambda: f"the race to step 20, now {reached()}", timeout=60)
 
 
 def test_demos_take_the_theme_of_the_notebook(notebook: Notebook) -> None:

@@ -200,7 +200,9 @@ class Demo(pn.viewable.Viewer):
             return {"text/plain": notebook.needs_panel(f"{type(self).__name__}()")}
         data, metadata = super()._repr_mimebundle_(include, exclude)
         if "text/html" in data:  # not so where widgets of Jupyter carry the page
-            data["text/html"] = notebook.patient(notebook.slimmed(data["text/html"]))
+            data["text/html"] = notebook.mended(notebook.slimmed(data["text/html"]))
+            for _, client in list(self._card._comms.values())[-1:]:  # this display's
+                notebook.in_turn(client)
         return data, metadata
 
     @cached_property

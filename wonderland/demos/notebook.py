@@ -1,9 +1,12 @@
 """A demo as the output of a notebook's cell."""
 
+import asyncio
 import re
+import threading
 import time
 
 import panel as pn
+from pyviz_comms import Comm, JupyterComm
 
 from wonderland.theme import ASSETS
 
@@ -19,9 +22,29 @@ def needs_panel(call: str) -> str:
     return f"To see {call} here, run import panel as pn; pn.extension(inline=True), and then this cell again."
 
 
-def patient(html: str) -> str:
-    """The output, which from the first message on misses nothing that the kernel says before it is drawn."""
-    return f"<script>{(ASSETS / 'notebook-waits.js').read_text(encoding='utf-8')}</script>{html}"
+def mended(html: str) -> str:
+    """The output, with what Panel misses between a kernel and a display mended before it is drawn."""
+    return f"<script>{(ASSETS / 'notebook.js').read_text(encoding='utf-8')}</script>{html}"
+
+
+def in_turn(comm: Comm) -> None:
+    """Have what a display says heard by this thread, the kernel's own, one message after another.
+
+    JupyterLab (from 4.4) gives every display a thread of the kernel. Panel (1.9.4) answers one message by several, so
+    the answers of two threads would mix on their way to a display, which misreads everything from then on; and the
+    values of a slider would overtake one another.
+    """
+    if not isinstance(comm, JupyterComm):
+        return  # no kernel
+    home, loop, handle = threading.get_ident(), asyncio.get_running_loop(), comm._handle_msg
+
+    def hear(message: dict) -> None:
+        if threading.get_ident() == home:
+            handle(message)
+        else:
+            loop.call_soon_threadsafe(handle, message)
+
+    comm._handle_msg = hear  # looked up when the browser opens it
 
 
 def slimmed(html: str) -> str:
