@@ -1,11 +1,14 @@
 """A demo as the output of a cell."""
 
+import asyncio
+import threading
+
 import panel as pn
 import pytest
-from pyviz_comms import Comm
+from pyviz_comms import Comm, JupyterComm
 
 from wonderland.demos import notebook
-from wonderland.demos.notebook import opening, slimmed
+from wonderland.demos.notebook import in_turn, opening, slimmed
 
 PROGRAM = '"' + r"say(\"curiouser\")" * 100_000 + '"'
 
@@ -41,3 +44,23 @@ def test_a_display_that_never_opens_is_given_up(display: Comm, monkeypatch: pyte
     assert opening()
     monkeypatch.setattr(notebook, "PATIENCE", 0)
     assert not opening()
+
+
+def test_what_displays_say_in_threads_of_their_own_is_heard_in_turn_by_one() -> None:
+    heard: list[tuple[int, int]] = []
+
+    async def kernel() -> None:
+        comm = JupyterComm(on_msg=lambda message: heard.append((threading.get_ident(), message["content"]["n"])))
+        comm.decode = lambda message: message
+        comm.send = lambda **_: None  # the acknowledgement
+        in_turn(comm)
+        comm._handle_msg({"content": {"n": 0}})
+        for n in (1, 2, 3):
+            thread = threading.Thread(target=comm._handle_msg, args=[{"content": {"n": n}}])
+            thread.start()
+            thread.join()
+        assert len(heard) == 1  # the kernel is busy with this cell
+        await asyncio.sleep(0.05)
+
+    asyncio.run(kernel())
+    assert heard == [(threading.get_ident(), n) for n in range(4)]
