@@ -4,9 +4,9 @@ import asyncio
 import re
 import threading
 import time
+from typing import Any
 
 import panel as pn
-from pyviz_comms import Comm, JupyterComm
 
 from wonderland.theme import ASSETS
 
@@ -27,16 +27,18 @@ def mended(html: str) -> str:
     return f"<script>{(ASSETS / 'notebook.js').read_text(encoding='utf-8')}</script>{html}"
 
 
-def in_turn(comm: Comm) -> None:
+def in_turn(comm: Any) -> None:
     """Have what a display says heard by this thread, the kernel's own, one message after another.
 
     JupyterLab (from 4.4) gives every display a thread of the kernel. Panel (1.9.4) answers one message by several, so
     the answers of two threads would mix on their way to a display, which misreads everything from then on; and the
     values of a slider would overtake one another.
     """
-    if not isinstance(comm, JupyterComm):
+    try:
+        loop = asyncio.get_running_loop()
+    except RuntimeError:
         return  # no kernel
-    home, loop, handle = threading.get_ident(), asyncio.get_running_loop(), comm._handle_msg
+    home, handle = threading.get_ident(), comm._handle_msg
 
     def hear(message: dict) -> None:
         if threading.get_ident() == home:
