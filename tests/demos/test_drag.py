@@ -12,15 +12,15 @@ from wonderland.demos.rabbit_hole import RabbitHole
 DRAGGED = [LookingGlass, RotationDemo, FirstForgetting, ProjectionDemo, RabbitHole]
 
 
-def drag(demo: Demo, end: tuple[float, float]) -> dict[str, object]:
-    """From (1, 0.2) to (0.7, 0.9) in the picture's units, 18 pixels up; let go at `end`, in pixels."""
+def drag(demo: Demo, end: tuple[float, float], at: tuple[float, float] = (-9, 30)) -> dict[str, object]:
+    """From (1, 0.2) to (0.7, 0.9) in the picture's units, 18 pixels up; let go at `end`, in pixels, which is `at`."""
     plot = figure()
     follow_drag(plot, demo._on_drag)
     for event in (
         PanStart(plot, sx=200, sy=300, x=1, y=0.2),
         Pan(plot, sx=200, sy=291, x=0.9, y=0.5),
         Pan(plot, sx=200, sy=282, x=0.7, y=0.9),
-        PanEnd(plot, sx=end[0], sy=end[1], x=-9, y=30),
+        PanEnd(plot, sx=end[0], sy=end[1], x=at[0], y=at[1]),
     ):
         plot._trigger_event(event)
     return {name: getattr(demo, name) for name in demo.state_names()}
@@ -33,6 +33,15 @@ def test_a_drag_stays_where_it_was_let_go(kind: type[Demo]) -> None:
     after = drag(demo, (200, 282))
     assert after != before
     for x, y, phase in ((1, 0.2, "start"), (0.9, 0.5, "move"), (0.7, 0.9, "move")):
+        moved._on_drag(x, y, phase)
+    assert after == {name: getattr(moved, name) for name in moved.state_names()}
+
+
+@pytest.mark.parametrize("kind", DRAGGED)
+def test_a_last_move_that_only_its_end_tells_of_counts(kind: type[Demo]) -> None:
+    demo, moved = kind(), kind()
+    after = drag(demo, (140, 282), at=(0.4, 0.8))
+    for x, y, phase in ((1, 0.2, "start"), (0.9, 0.5, "move"), (0.7, 0.9, "move"), (0.4, 0.8, "move")):
         moved._on_drag(x, y, phase)
     assert after == {name: getattr(moved, name) for name in moved.state_names()}
 

@@ -64,7 +64,7 @@ def test_the_guess_is_drawn_on_the_picture(reader: Reader) -> None:
     for step, percent in zip(STEPS, wanted, strict=True):
         reader.page.mouse.move(*place(step, percent), steps=6)
     reader.page.mouse.up()
-    reader.wait_for(lambda: abs(reader.column("handles", "y")[-1] - wanted[-1]) <= 2, "the last point", timeout=60)
+    reader.wait_for(lambda: abs(reader.column("handles", "y")[-1] - wanted[-1]) <= 2, "the last point")
     assert abs(reader.column("handles", "y")[0] - wanted[0]) <= 20
     values = reader.column("handles", "y")
     reader.expect_address(f"after_300={values[-1]:.0f}")

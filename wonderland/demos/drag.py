@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from bokeh.events import Pan, PanEnd, PanStart
 
-_JUMP = 40  # pixels: a pointer is let go where it was last seen, but a cancelled one ends in the window's corner
+_JUMP = 40  # pixels: a pointer is let go near where it was last seen, but a cancelled one ends in the window's corner
 
 
 def follow_drag(figure: Any, on_drag: Callable[[float, float, str], None]) -> None:
@@ -31,8 +31,12 @@ def follow_drag(figure: Any, on_drag: Callable[[float, float, str], None]) -> No
         on_drag(event.x, event.y, "move")
 
     def on_end(event: PanEnd) -> None:
+        jump = np.hypot(event.sx - last[0], event.sy - last[1])
+        cancelled = event.sx < 0 and jump > _JUMP
+        if jump and not cancelled:  # a busy browser may tell of the last move by its end alone
+            on_drag(event.x, event.y, "move")
         on_drag(event.x, event.y, "end")
-        if np.hypot(event.sx - last[0], event.sy - last[1]) > _JUMP:
+        if cancelled:
             demo.param.update(**before)
 
     for kind, follow in ((PanStart, on_start), (Pan, on_move), (PanEnd, on_end)):
