@@ -143,6 +143,17 @@ def test_a_control_moves_its_own_demo_wherever_that_is_displayed(notebook: Noteb
     notebook.expect_angles(62, 44, 62)
 
 
+def test_a_value_that_one_display_was_told_can_be_chosen_in_it_again(notebook: Notebook) -> None:
+    angle, resting = notebook.angles()[:2]
+    notebook.slider(ANGLE).nth(0).focus()
+    for told in (angle + 1, angle + 2):
+        notebook.page.keyboard.press("ArrowRight")
+        notebook.expect_angles(told, resting, told)
+    notebook.slider(ANGLE).nth(2).focus()
+    notebook.page.keyboard.press("ArrowLeft")
+    notebook.expect_angles(angle + 1, resting, angle + 1)
+
+
 def test_quick_keys_in_one_display_and_the_other_lose_nothing(notebook: Notebook) -> None:
     """What one display was told must not come back from it: it would undo what the reader did meanwhile."""
     angle, resting = notebook.angles()[:2]
