@@ -9,18 +9,17 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
-from threading import Event
+from threading import Event, Lock
 
 from tqdm import tqdm
 
 import wonderland
 from wonderland.demos.base import Claim, Demo
-from wonderland.ledger import ENTRIES, Entry, measure
+from wonderland.ledger import ENTRIES, measure
 from wonderland.prose import Chapter, chapters
-from wonderland.snapshots.cards import card
-from wonderland.snapshots.figures import pictures
 from wonderland.snapshots.page import book, single
-from wonderland.snapshots.record import plan, record
+from wonderland.snapshots.record import plan
+from wonderland.snapshots.workers import recorded, recorded_aside
 
 __all__ = ["snapshot"]
 
@@ -140,39 +139,43 @@ def _umask() -> int:
 
 
 def _single(make: Callable[[], Demo], progress: bool, stop: Event) -> str:
-    demo = make()
-    name = type(demo).__name__
-    return single(name, demo.title, _cards({name: demo}, [], progress, stop)[0][name])
+    recording = plan(make())
+    name = type(recording.demo).__name__
+    with _Bar(recording.states, progress, stop) as bar:
+        return single(name, recording.demo.title, recorded(recording, lambda: bar.tick(name)))
 
 
 def _book(parts: list[Chapter], progress: bool, stop: Event) -> str:
     names = [content for chapter in parts for kind, content in chapter.parts if kind == "demo"]
     asked = [entry for entry in ENTRIES if entry.demo] if any(("ledger", "") in c.parts for c in parts) else []
-    demos = {name: getattr(wonderland, name)() for name in names}
-    return book(parts, *_cards(demos, asked, progress, stop))
-
-
-def _cards(
-    demos: dict[str, Demo], asked: list[Entry], progress: bool, stop: Event
-) -> tuple[dict[str, str], dict[str, Claim]]:
-    """Every demo's card, and the claims of the ledger that are asked for."""
-    plans = {name: plan(demo) for name, demo in demos.items()}  # all of them first: a refusal comes at once
-    cards: dict[str, str] = {}
+    states = {name: plan(getattr(wonderland, name)()).states for name in names}  # a refusal comes at once
     found: dict[str, Claim] = {}
-    total = sum(one.states for one in plans.values()) + len(asked)
-    with tqdm(total=total, unit=" states", disable=not progress, leave=False, mininterval=0.5) as bar:
-
-        def tick() -> None:
-            if stop.is_set():
-                raise InterruptedError("The snapshot was given up.")
-            bar.update()
-
-        for name, recording in plans.items():
-            bar.set_description(name)
-            record(recording, tick)
-            cards[name] = card(recording, pictures(recording))
-        bar.set_description("the ledger")
+    with _Bar(sum(states.values()) + len(asked), progress, stop) as bar:
+        cards = recorded_aside(sorted(names, key=states.__getitem__, reverse=True), bar.tick)
         for entry in asked:
             found |= measure(entry)
-            tick()
-    return cards, found
+            bar.tick("the ledger")
+    return book(parts, cards, found)
+
+
+class _Bar:
+    """The bar of the states recorded, moved by whatever thread has recorded one."""
+
+    def __init__(self, total: int, progress: bool, stop: Event) -> None:
+        self._bar = tqdm(total=total, unit=" states", disable=not progress, leave=False, mininterval=0.5)
+        self._lock = Lock()
+        self._stop = stop
+
+    def __enter__(self) -> "_Bar":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._bar.close()
+
+    def tick(self, name: str) -> None:
+        """One state more; an InterruptedError if the snapshot was given up."""
+        if self._stop.is_set():
+            raise InterruptedError("The snapshot was given up.")
+        with self._lock:
+            self._bar.set_description(name, refresh=False)
+            self._bar.update()
