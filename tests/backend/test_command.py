@@ -11,6 +11,7 @@ import torch
 
 from wonderland.__main__ import main
 from wonderland.backend import command
+from wonderland.backend import race as race_module
 from wonderland.backend.picture import picture
 from wonderland.backend.race import Entrant, RacePoint, RaceSettings, race
 
@@ -126,6 +127,58 @@ def test_an_interrupted_race_keeps_what_it_has(tmp_path, monkeypatch, capsys):
     assert len(table.read_text().splitlines()) == 8
 
 
+def test_a_file_that_cannot_be_written_takes_no_other_with_it(tmp_path, capsys):
+    out, drawn = tmp_path / "race.json", tmp_path / "race.svg"
+    files = ["--csv", "/dev/full", "--json", str(out), "--picture", str(drawn)]
+    with pytest.raises(SystemExit, match=r"^1$"):
+        main(["race", "--methods", "full", "--steps", "2", *files])
+    printed = capsys.readouterr()
+    assert "csv = /dev/full cannot be written: No space left on device." in printed.err
+    assert printed.out.split()[:3] == ["upright", "rotated", "full"]
+    assert len(json.loads(out.read_text())["points"]) == 3
+    ElementTree.parse(drawn)
+
+
+def test_a_table_that_cannot_be_printed_leaves_the_files(tmp_path):
+    out = tmp_path / "race.json"
+    with open("/dev/full", "w") as full:
+        line = [sys.executable, "-m", "wonderland", "race", "--methods", "full", "--steps", "2", "--json", str(out)]
+        run = subprocess.run(line, stdout=full, stderr=subprocess.PIPE, text=True, timeout=120)
+    assert run.returncode
+    assert "the table cannot be printed: No space left on device." in run.stderr
+    assert len(json.loads(out.read_text())["points"]) == 3
+
+
+def test_a_name_that_is_no_text_is_written_escaped(tmp_path, capsys):
+    table, drawn = tmp_path / "race.csv", tmp_path / "race.svg"
+    named = "full:name=\udcffx"  # as Python hands on a byte that is no UTF-8
+    main(["race", "--methods", named, "--steps", "2", "--csv", str(table), "--picture", str(drawn)])
+    assert "\\udcffx" in capsys.readouterr().out
+    assert "\\udcffx" in table.read_text()
+    assert "\\udcffx" in [text.text for text in ElementTree.parse(drawn).findall(".//{*}text")]
+
+
+def test_two_outputs_are_two_files(config, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(race_module, "race", lambda *_: pytest.fail("trained"))
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "link.json").symlink_to("race.toml")
+    before = config.read_text()
+    for arguments, message in (
+        (["--csv", "same.out", "--json", str(tmp_path / "same.out")], "csv and json = "),
+        (["--json", "link.json", "--config", "race.toml"], "config and json = link.json"),
+    ):
+        with pytest.raises(SystemExit, match="2"):
+            main(["race", *arguments])
+        err = capsys.readouterr().err
+        assert message in err
+        assert "are one file: give each a file of its own." in err
+    assert config.read_text() == before
+
+
+def test_a_device_may_take_two_outputs():
+    main(["race", "--methods", "full", "--steps", "1", "--csv", "/dev/null", "--json", "/dev/null"])
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -146,6 +199,7 @@ def test_an_interrupted_race_keeps_what_it_has(tmp_path, monkeypatch, capsys):
         (["--picture", "race.png"], "picture = race.png is no .svg file"),
         (["--csv", "nowhere/race.csv"], "nowhere/race.csv cannot be written"),
         (["--json", "."], ". cannot be written"),
+        (["--json", "x" * 300], "xxx cannot be written: File name too long."),
         (["--config", "nowhere.toml"], "config = nowhere.toml cannot be read"),
         (["--swim"], "unrecognized arguments"),
     ],

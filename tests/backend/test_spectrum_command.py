@@ -90,6 +90,31 @@ def test_an_interrupted_run_goes_on(net, tmp_path, monkeypatch, capsys):
     assert len(computed) == 4
 
 
+def test_a_file_that_cannot_be_written_takes_no_other_with_it(net, tmp_path, capsys):
+    out = tmp_path / "out.json"
+    with pytest.raises(SystemExit, match=r"^1$"):
+        main(["spectrum", str(tmp_path / "net.safetensors"), "--no-cache", "--csv", "/dev/full", "--json", str(out)])
+    printed = capsys.readouterr()
+    assert "csv = /dev/full cannot be written: No space left on device." in printed.err
+    assert "0.weight" in printed.out
+    assert len(json.loads(out.read_text())["tensors"]) == 6
+
+
+def test_no_output_takes_the_place_of_a_file_that_is_used(net, tmp_path, capsys):
+    path, shares, same = (str(tmp_path / name) for name in ("net.safetensors", "keep.json", "same.out"))
+    (tmp_path / "keep.json").write_text('{"1": 0.25}')
+    before = (tmp_path / "net.safetensors").read_bytes()
+    for arguments, message in (
+        (["--csv", same, "--json", same], f"csv and json = {same} are one file"),
+        (["--csv", path], f"path and csv = {path} are one file"),
+        (["--importance", shares, "--json", shares], f"importance and json = {shares} are one file"),
+    ):
+        with pytest.raises(SystemExit, match="2"):
+            main(["spectrum", path, *arguments])
+        assert message in capsys.readouterr().err
+    assert (tmp_path / "net.safetensors").read_bytes() == before
+
+
 def test_measured_shares(net, tmp_path, capsys):
     shares = tmp_path / "keep.json"
     shares.write_text(json.dumps({"1": 0.25}))

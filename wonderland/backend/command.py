@@ -9,7 +9,7 @@ import os
 import sys
 import tomllib
 from argparse import ArgumentParser, Namespace
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from itertools import groupby
 from pathlib import Path
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 LAYERED = ("leak", "drift", "shift", "energy")
 SETTINGS = ("tasks", "methods", "seeds", "steps", "every", "keep", "optimizer", "weight_decay", "scenario", "judged_on")
+OUTPUTS = ("csv", "json", "picture")
 BAR = 30
 TENTH = BAR // 10
 LARGEST_CONFIG = 100_000
@@ -57,7 +58,8 @@ def run(options: Namespace) -> int:
     Returns
     -------
     int
-        0, or 130 if it was interrupted: what was computed until then is written all the same.
+        0; 1 if a file could not be written in the end; 130 if it was interrupted: what was computed until then is
+        written all the same.
 
     Raises
     ------
@@ -68,10 +70,7 @@ def run(options: Namespace) -> int:
     table |= {name: value for name in SETTINGS if (value := getattr(options, name)) is not None}
     if options.methods:
         table["methods"] = [entrant(text) for text in options.methods]
-    for path in filter(None, (options.csv, options.json, options.picture)):
-        check_writable(path)
-    if options.picture and options.picture.suffix != ".svg":
-        raise ValueError(f"picture = {options.picture} is no .svg file: that is the format it is drawn in.")
+    check_outputs(options, "config")
 
     import torch
 
@@ -93,14 +92,13 @@ def run(options: Namespace) -> int:
     finally:
         stream.close()
         torch.set_num_threads(before)
-    if options.csv:
-        options.csv.write_text(as_csv(points, settings.tasks), encoding="utf-8")
-    if options.json:
-        options.json.write_text(as_json(points, settings), encoding="utf-8")
-    if options.picture:
-        options.picture.write_text(picture(points, settings), encoding="utf-8")
-    print(summary(points, settings))
-    return status
+    made = {
+        "csv": lambda: as_csv(points, settings.tasks),
+        "json": lambda: as_json(points, settings),
+        "picture": lambda: picture(points, settings),
+    }
+    failed = hand_out(summary(points, settings), options, made)
+    return status or failed
 
 
 def read_config(path: Path) -> dict[str, object]:
@@ -194,12 +192,83 @@ def _watched(stream: Iterator[RacePoint], settings: RaceSettings) -> Iterator[Ra
                 print(text, file=sys.stderr, flush=True)
 
 
-def check_writable(path: Path) -> None:
+def check_outputs(options: Namespace, *read: str) -> None:
+    """Check the files that shall be written, before anything is computed for them.
+
+    Parameters
+    ----------
+    options
+        What was typed: ``csv``, ``json`` and ``picture`` are files to write, where given.
+    read
+        The options that name a file to read.
+
+    Raises
+    ------
+    ValueError
+        If one of them cannot be written or would take another's place, or the picture is no SVG file.
+    """
+    taken: dict[str, str] = {}
+    for name in (*read, *OUTPUTS):
+        path = getattr(options, name)
+        if path is None:
+            continue
+        if name in OUTPUTS:
+            _check_writable(path)
+        if os.path.exists(path) and not os.path.isfile(path):  # a folder to read, or a device, which keeps nothing
+            continue
+        place = os.path.realpath(path)
+        if place in taken:
+            raise ValueError(f"{taken[place]} and {name} = {path} are one file: give each a file of its own.")
+        taken[place] = name
+    if options.picture and options.picture.suffix != ".svg":
+        raise ValueError(f"picture = {options.picture} is no .svg file: that is the format it is drawn in.")
+
+
+def hand_out(table: str, options: Namespace, made: Mapping[str, Callable[[], str]]) -> int:
+    """Print a table, then write the files that are asked for, each on its own: where one fails, the others stand.
+
+    Parameters
+    ----------
+    table
+        What goes to stdout.
+    options
+        What was typed: the files, by name.
+    made
+        What makes the content of each.
+
+    Returns
+    -------
+    int
+        0, or 1 if something could not be written: what, and why, is said on stderr.
+    """
+    status = 0
+    encoding = sys.stdout.encoding or "utf-8"
+    try:
+        print(table.encode(encoding, "backslashreplace").decode(encoding), flush=True)
+    except OSError as error:
+        status = 1
+        print(f"the table cannot be printed: {error.strerror}.", file=sys.stderr)
+    for name, content in made.items():
+        path = getattr(options, name)
+        if path is None:
+            continue
+        try:
+            path.write_text(content(), encoding="utf-8", errors="backslashreplace")
+        except OSError as error:
+            status = 1
+            print(f"{name} = {path} cannot be written: {error.strerror}.", file=sys.stderr)
+    return status
+
+
+def _check_writable(path: Path) -> None:
     """Raise ValueError unless a file can be written there."""
-    if path.is_dir() or not path.parent.is_dir():
-        raise ValueError(f"{path} cannot be written: name a file in a folder that is there.")
-    if not os.access(path if path.exists() else path.parent, os.W_OK):
-        raise ValueError(f"{path} cannot be written: there is no right to.")
+    try:
+        if path.is_dir() or not path.parent.is_dir():
+            raise ValueError(f"{path} cannot be written: name a file in a folder that is there.")
+        if not os.access(path if path.exists() else path.parent, os.W_OK):
+            raise ValueError(f"{path} cannot be written: there is no right to.")
+    except OSError as error:  # of a name that is too long
+        raise ValueError(f"{path} cannot be written: {error.strerror}.") from None
 
 
 def _plain(value: object) -> object:

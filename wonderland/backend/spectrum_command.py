@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
 
-from wonderland.backend.command import check_writable
+from wonderland.backend.command import check_outputs, hand_out
 from wonderland.backend.headers import Checkpoint, plain, read_checkpoint
 from wonderland.backend.heatmap import heatmap
 from wonderland.backend.plan import AMOUNTS, LARGEST_SHARES, RULES, Plan, Planned, planned, read_shares
@@ -53,17 +53,15 @@ def run(options: Namespace) -> int:
     Returns
     -------
     int
-        0, or 130 if it was interrupted: what was computed until then is shown, and kept for the next time.
+        0; 1 if a file could not be written in the end; 130 if it was interrupted: what was computed until then is
+        shown, and kept for the next time.
 
     Raises
     ------
     TypeError, ValueError
         If the checkpoint cannot be read, a setting is wrong, or a file cannot be written; before anything is computed.
     """
-    for path in filter(None, (options.csv, options.json, options.picture)):
-        check_writable(path)
-    if options.picture and options.picture.suffix != ".svg":
-        raise ValueError(f"picture = {options.picture} is no .svg file: that is the format it is drawn in.")
+    check_outputs(options, "path", "importance")
     shares = shares_of(options.importance) if options.importance else None
     rule = options.rule or ("importance" if shares else "energy")
     checkpoint = chosen(read_checkpoint(options.path), options.only)
@@ -87,14 +85,13 @@ def run(options: Namespace) -> int:
     found = [row for row in rows if isinstance(row, Spectrum)]
     skipped = [row for row in rows if isinstance(row, Skipped)]
     plan = planned(found, rule, options.amount, shares)
-    if options.csv:
-        options.csv.write_text(as_csv(found, skipped, plan), encoding="utf-8")
-    if options.json:
-        options.json.write_text(as_json(options.path, found, skipped, plan), encoding="utf-8")
-    if options.picture:
-        options.picture.write_text(heatmap(found, plan, options.path.name), encoding="utf-8")
-    print(summary(found, skipped, plan))
-    return status
+    made = {
+        "csv": lambda: as_csv(found, skipped, plan),
+        "json": lambda: as_json(options.path, found, skipped, plan),
+        "picture": lambda: heatmap(found, plan, options.path.name),
+    }
+    failed = hand_out(summary(found, skipped, plan), options, made)
+    return status or failed
 
 
 def chosen(checkpoint: Checkpoint, pattern: str | None) -> Checkpoint:
