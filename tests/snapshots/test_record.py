@@ -53,14 +53,21 @@ class TestAxes:
         # Where A is 0, B does nothing.
         assert plan(Choosy()).states == 3 * 3 * 3 + 3
 
-    @pytest.mark.parametrize("count", [MOST // 10 + 1, COMBINATIONS // 10 + 1])
-    def test_an_axis_that_explodes_is_named(self, count: int) -> None:
+    @pytest.mark.parametrize(
+        ("count", "what"), [(MOST // 10 + 1, "states"), (COMBINATIONS // 10 + 1, "combinations .* 250,000")]
+    )
+    def test_an_axis_that_explodes_is_named(self, count: int, what: str) -> None:
         axes = {"a": range(10), "b": np.linspace(0, 2, count)}
         wide = type("Wide", (Pair,), {"axes": axes, "apart": (), "presses": ()})
-        with pytest.raises(
-            ValueError, match=rf"Wide has {10 * count:,} states to record, a \(10\) × b \({count}\); .* Give b fewer"
-        ):
+        product = rf"a \(10\) × b \({count}\); a file holds at most 20,000 states of a demo. Give b fewer"
+        with pytest.raises(ValueError, match=rf"Wide has {10 * count:,} {what}.*, {product}"):
             plan(wide())
+
+    @pytest.mark.parametrize(("key", "name"), [("a", "a"), (("a", "b"), "a/b")])
+    def test_an_axis_without_values_is_named(self, key: str | tuple, name: str) -> None:
+        empty = type("Empty", (Pair,), {"axes": {key: []}, "apart": (), "presses": ()})
+        with pytest.raises(ValueError, match=f"Empty.axes has no value for {name}: give some"):
+            plan(empty())
 
     @pytest.mark.parametrize(("where", "entry"), [("axes", {"swim": (1,)}), ("apart", (("swim",),))])
     def test_an_unknown_axis_is_named(self, where: str, entry: object) -> None:

@@ -12,7 +12,7 @@ from wonderland.demos.base import Demo
 MOST = 20_000
 """States of one demo that a file holds at most."""
 COMBINATIONS = 250_000
-"""Combinations of its controls, most of which may be the same state, as where a control does nothing."""
+"""Combinations of its axes that are looked through: many may be one state, as where a control does nothing."""
 
 
 @dataclass(frozen=True)
@@ -65,6 +65,8 @@ def axes_of(demo: Demo) -> list[Axis]:
             if name not in demo.state_names():
                 raise ValueError(f"{type(demo).__name__}.axes has {name!r}: it is no parameter of the demo’s state.")
         values = [tuple(map(_plain, entry if isinstance(key, tuple) else (entry,))) for entry in entries]
+        if not values:
+            raise ValueError(f"{type(demo).__name__}.axes has no value for {'/'.join(names)}: give it some.")
         here = tuple(_plain(getattr(demo, name)) for name in names)
         if not any(_same(here, value) for value in values):
             values.append(here)
@@ -80,7 +82,7 @@ def views_of(demo: Demo, axes: list[Axis]) -> list[list[int]]:
     Raises
     ------
     ValueError
-        If there are more combinations than a file can hold, or a group names what is no axis.
+        If there are more combinations than are looked through, or a group names what is no axis.
     """
     place = {name: n for n, axis in enumerate(axes) for name in axis.names}
     for name in (name for group in demo.apart for name in group):
@@ -94,16 +96,19 @@ def views_of(demo: Demo, axes: list[Axis]) -> list[list[int]]:
 
 
 def refuse_many(demo: Demo, axes: list[Axis], counts: list[int], views: list[list[int]], most: int = MOST) -> None:
-    """Raise ValueError if there are more states in the groups of axes than a file can hold, and say what to reduce."""
+    """Raise ValueError if there are more states in the groups of axes than a file can hold, and say what to reduce.
+
+    Where `most` is not `MOST`, what is counted are combinations, not all of which need be states.
+    """
     if sum(counts) <= most:
         return
+    what = "states to record" if most == MOST else f"combinations of its axes, where {most:,} are looked through"
     view = views[counts.index(max(counts))]
     longest = max((axes[n] for n in view), key=len)
     product = " × ".join(f"{axes[n].spoken} ({len(axes[n])})" for n in view)
     raise ValueError(
-        f"{type(demo).__name__} has {sum(counts):,} states to record, {product}; a file holds at most {most:,} of a "
-        f"demo. Give {longest.spoken} fewer values than its {len(longest)} in {type(demo).__name__}.axes, or set it "
-        "apart."
+        f"{type(demo).__name__} has {sum(counts):,} {what}, {product}; a file holds at most {MOST:,} states of a demo. "
+        f"Give {longest.spoken} fewer values than its {len(longest)} in {type(demo).__name__}.axes, or set it apart."
     )
 
 
