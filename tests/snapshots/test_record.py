@@ -66,7 +66,7 @@ class TestAxes:
     @pytest.mark.parametrize(("key", "name"), [("a", "a"), (("a", "b"), "a/b")])
     def test_an_axis_without_values_is_named(self, key: str | tuple, name: str) -> None:
         empty = type("Empty", (Pair,), {"axes": {key: []}, "apart": (), "presses": ()})
-        with pytest.raises(ValueError, match=f"Empty.axes has no value for {name}: give some"):
+        with pytest.raises(ValueError, match=f"Empty.axes has no value for {name}: give it some"):
             plan(empty())
 
     @pytest.mark.parametrize(("where", "entry"), [("axes", {"swim": (1,)}), ("apart", (("swim",),))])
