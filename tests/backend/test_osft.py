@@ -417,6 +417,25 @@ def twice():
     return nn.Sequential(shared, shared)
 
 
+def tied_in_memory():
+    model = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 4), nn.Linear(4, 4))
+    model[2].weight = nn.Parameter(model[0].weight.data.mT)
+    return model
+
+
+def with_bias(entry):
+    model = nn.Sequential(nn.Linear(4, 3))
+    model[0].bias.data[1] = entry
+    return model
+
+
+def patched(layer):
+    """As accelerate's hooks do it: a new forward on the layer, which calls the old one."""
+    old = layer.forward
+    layer.forward = lambda *args, **kwargs: old(*args, **kwargs)
+    return layer
+
+
 EYE = torch.eye(12, dtype=torch.float64)
 
 
@@ -472,6 +491,10 @@ EYE = torch.eye(12, dtype=torch.float64)
         (lambda: of_type(torch.float8_e4m3fn), {}, ValueError, "layer '1': its weight is torch.float8_e4m3fn"),
         (lambda: of_type(torch.complex64), {}, ValueError, "layer '1': its weight is torch.complex64"),
         (lambda: with_entry(0).to("meta"), {}, ValueError, "layer '0': its weight is on the meta device"),
+        (lambda: with_bias(math.nan), {}, ValueError, "layer '0': 1 of the 3 entries of its bias are NaN or infinite"),
+        (lambda: nn.Sequential(nn.Linear(4, 4), patched(nn.Linear(4, 4))), {}, ValueError,
+         "layer '1': its forward was replaced.*accelerate.hooks.remove_hook_from_module.*del layer.forward"),
+        (tied_in_memory, {"targets": ["2"]}, ValueError, "'2', whose weight '0' and '2' share"),
         (quantised, {"targets": ["0"]}, TypeError, "targets names '0', a Quantised: only nn.Linear"),
         (computed, {}, ValueError, "layer '0': its weight is computed from other parameters"),
         (tied, {}, ValueError, "every layer of model shares its weight"),
@@ -493,6 +516,41 @@ def test_tied_layers_are_left_alone_by_default():
     model = constrain(tied([nn.Linear(4, 4)]))
     assert list(leak(model)) == ["1"]
     assert model[0].weight is model[2].weight
+
+
+def test_layers_tied_in_memory_are_left_alone_by_default():
+    model = constrain(tied_in_memory())
+    assert list(leak(model)) == ["1"]
+    before = model[2].weight.clone()
+    with torch.no_grad():
+        model[0].weight += 1
+    assert torch.equal(model[2].weight, before + 1)  # and tied they are still
+
+
+def test_parameters_side_by_side_in_one_storage_are_not_tied():
+    model = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 4))
+    flat = torch.randn(40)
+    for start, name in enumerate(("0.weight", "0.bias", "1.weight", "1.bias")):
+        part = flat[20 * (start // 2) :][16 * (start % 2) :][: 16 - 12 * (start % 2)]
+        model.get_submodule(name[0])._parameters[name[2:]] = nn.Parameter(part.view(4, -1).squeeze(1))
+    assert list(leak(constrain(model))) == ["0", "1"]
+
+
+def test_a_patched_forward_cannot_discard_what_is_learned(model):
+    """Merged, such a layer would give what it gave before training; without the patch it gives what was learned."""
+    x = data()[0]
+    patched(model[0])
+    old = model(x)
+    with pytest.raises(ValueError, match="layer '0': its forward was replaced"):
+        constrain(model)
+    torch.testing.assert_close(model(x), old)
+    del model[0].forward
+    constrain(model)
+    fit(model, 20)
+    learned = model(x)
+    merged = merge(model)(x)
+    torch.testing.assert_close(merged, learned)
+    assert (merged - old).norm() > 0.1 * old.norm()
 
 
 @pytest.mark.parametrize("function", [constrain, merge, leak, restore])

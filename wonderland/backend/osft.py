@@ -93,8 +93,9 @@ def constrain(
         If the model is not a module, an argument is of the wrong type, or a target no layer of those kinds.
     ValueError
         If keep is outside its range, a target is unknown or named twice, nothing is left to replace, a given
-        basis is not orthonormal or of the wrong size, the model is constrained already, or a layer's weight is
-        tied, quantised, not finite, on the meta device or has one singular direction only.
+        basis is not orthonormal or of the wrong size, the model is constrained already, a layer's ``forward`` was
+        replaced (as accelerate's hooks do), its bias is not finite, or its weight is tied, quantised, not finite,
+        on the meta device or has one singular direction only.
     """
     choice(method, "method", METHODS)
     flag(train_bias, "train_bias")

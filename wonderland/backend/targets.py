@@ -23,8 +23,8 @@ def chosen(model: nn.Module, targets: Iterable[str] | None) -> dict[str, nn.Modu
         Not constrained yet, and not a layer alone, which has no place to be replaced in.
     targets
         Names as ``model.named_modules()`` gives them. By default every ``nn.Linear``, ``nn.Conv2d`` and
-        ``Conv1D`` (of exactly that type) whose weight no other module shares: a tied weight, as an output
-        embedding often has, would be untied by training it.
+        ``Conv1D`` (of exactly that type) whose weight no other module shares, as a parameter or in memory: a
+        tied weight, as an output embedding often has, would be untied by training it.
 
     Returns
     -------
@@ -37,7 +37,8 @@ def chosen(model: nn.Module, targets: Iterable[str] | None) -> dict[str, nn.Modu
         If the model is no module, or a target no text, or no layer of those kinds.
     ValueError
         If the model is constrained already or a layer alone, a target is unknown or named twice, a layer's
-        weight is tied, quantised, not finite or on the meta device, or nothing is left to constrain.
+        weight is tied, quantised, not finite or on the meta device, its bias is not finite, its ``forward`` is
+        replaced, or nothing is left to constrain.
     """
     if stand_ins(model):
         raise ValueError("model is constrained or adapted already: merge(model) ends that, then begin anew.")
@@ -47,9 +48,10 @@ def chosen(model: nn.Module, targets: Iterable[str] | None) -> dict[str, nn.Modu
     layers = _default(model) if targets is None else _named(model, targets)
     for name, layer in layers.items():
         try:
-            _check_weight(layer)
+            _check_own(layer)
+            _check_numbers(layer)
         except ValueError as error:
-            raise ValueError(f"layer {name!r}: {error} Leave it out of targets.") from None
+            raise ValueError(f"layer {name!r}: {error} Or leave it out of targets.") from None
     return layers
 
 
@@ -178,16 +180,52 @@ def _named(model: nn.Module, targets: Iterable[str]) -> dict[str, nn.Module]:
 
 
 def _shared(model: nn.Module) -> dict[int, str]:
-    """Parameters that several modules own, by their id: the names of those modules."""
-    owners: dict[int, list[str]] = {}
-    for name, module in model.named_modules():
-        for parameter in set(module._parameters.values()) - {None}:
-            owners.setdefault(id(parameter), []).append(repr(name))
-    return {key: " and ".join(names) for key, names in owners.items() if len(names) > 1}
+    """Parameters whose numbers several modules own, by their id: the names of those modules."""
+    places = [
+        (*_place(parameter), order, repr(name), id(parameter))
+        for order, (name, module) in enumerate(model.named_modules())
+        for parameter in set(module._parameters.values()) - {None}
+    ]
+    groups: list[list[tuple[int, str, int]]] = []
+    there, last = "", 0
+    for device, start, end, *owner in sorted(places):
+        if not groups or device != there or start >= last:
+            groups.append([])
+            there, last = device, end
+        groups[-1].append(tuple(owner))
+        last = max(last, end)
+    shared = {}
+    for group in groups:
+        names = list(dict.fromkeys(name for _, name, _ in sorted(group)))
+        if len(names) > 1:
+            shared |= {key: " and ".join(names) for _, _, key in group}
+    return shared
 
 
-def _check_weight(layer: nn.Module) -> None:
-    weight = layer._parameters.get("weight")
+def _place(parameter: nn.Parameter) -> tuple[str, int, int]:
+    """Where a parameter's numbers lie: its device, and the first address and the one past the last."""
+    if type(parameter) is nn.Parameter and parameter.layout == torch.strided and not parameter.is_meta:
+        start = parameter.data_ptr()
+        steps = zip(parameter.shape, parameter.stride(), strict=True)
+        if start and parameter.numel():
+            last = sum((size - 1) * stride for size, stride in steps)
+            return str(parameter.device), start, start + (last + 1) * parameter.element_size()
+    return "", id(parameter), id(parameter) + 1  # no memory that others could share
+
+
+def _check_own(layer: nn.Module) -> None:
+    """Raise ValueError if a method of a layer was replaced on it, which a copy would then share."""
+    patched = [name for name in vars(layer) if callable(getattr(type(layer), name, None))]
+    if patched:
+        raise ValueError(
+            f"its {patched[0]} was replaced on the layer itself, by hand or by hooks of accelerate, and goes on using "
+            "the weight that it has now. Undo that first: accelerate.hooks.remove_hook_from_module(model, "
+            f"recurse=True), loading without device_map, or del layer.{patched[0]}."
+        )
+
+
+def _check_numbers(layer: nn.Module) -> None:
+    weight, bias = (layer._parameters.get(name) for name in ("weight", "bias"))
     if weight is None:
         raise ValueError("its weight is computed from other parameters: remove its parametrization first.")
     if weight.dtype not in FLOATS:
@@ -196,3 +234,6 @@ def _check_weight(layer: nn.Module) -> None:
     if weight.is_meta:
         raise ValueError("its weight is on the meta device and holds no numbers: load the model first.")
     check_finite(weight)
+    bad = 0 if bias is None else int((~torch.isfinite(bias)).sum())
+    if bad:
+        raise ValueError(f"{bad} of the {len(bias)} entries of its bias are NaN or infinite.")
