@@ -81,6 +81,17 @@ def test_every_type_is_told_of(dtype, tmp_path):
     assert found["W"] == TensorInfo(dtype, (2, 1), path.stat().st_size - size, path.stat().st_size)
 
 
+def test_half_a_character_is_escaped(tmp_path):
+    path = tmp_path / "a.safetensors"
+    path.write_bytes(framed({"\ud800x": entry("\udfff", [1], 0, 4), "\U0001f407": entry("F32", [1], 4, 8)}, bytes(8)))
+    found = read_header(path)
+    assert list(found) == ["\\ud800x", "\U0001f407"]
+    assert found["\\ud800x"].dtype == "\\udfff"
+    path.write_bytes(framed({"\ud800": 1, "\\ud800": 2}))
+    with pytest.raises(ValueError, match="twice"):
+        read_header(path)
+
+
 def test_what_is_no_file(tmp_path):
     with pytest.raises(ValueError, match="is a folder"):
         read_header(tmp_path)

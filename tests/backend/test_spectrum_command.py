@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from tests.weights import BAD
+from tests.weights import BAD, arrays, packed
 from wonderland.__main__ import main
 from wonderland.backend import checkpoint, osft, spectrum_command
 from wonderland.backend.headers import Checkpoint
@@ -98,6 +98,22 @@ def test_a_file_that_cannot_be_written_takes_no_other_with_it(net, tmp_path, cap
     assert "csv = /dev/full cannot be written: No space left on device." in printed.err
     assert "0.weight" in printed.out
     assert len(json.loads(out.read_text())["tensors"]) == 6
+
+
+def test_a_name_with_half_a_character_is_shown_escaped(tmp_path, capsys):
+    path, files = tmp_path / "net.safetensors", [tmp_path / f"out.{kind}" for kind in ("csv", "json", "svg")]
+    eye = np.eye(2, dtype=np.float32)
+    path.write_bytes(packed(arrays(**{"\ud800x.weight": eye, "b\udc80": eye[0], "y.weight": eye})))
+    main(["spectrum", str(path), "--csv", str(files[0]), "--json", str(files[1]), "--picture", str(files[2])])
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines[1:3]] == ["\\ud800x.weight", "y.weight"]
+    assert lines[-1].endswith(": b\\udc80")
+    rows = list(csv.DictReader(io.StringIO(files[0].read_text(encoding="utf-8"))))
+    assert [row["name"] for row in rows] == ["\\ud800x.weight", "y.weight", "b\\udc80"]
+    held = json.loads(files[1].read_text(encoding="utf-8"))
+    assert [row["name"] for row in held["tensors"]] == ["\\ud800x.weight", "y.weight", "b\\udc80"]
+    texts = [text.text for text in ElementTree.parse(files[2]).findall(".//{*}text")]
+    assert {"\\ud800x.weight", "y.weight"} <= set(texts)
 
 
 def test_no_output_takes_the_place_of_a_file_that_is_used(net, tmp_path, capsys):

@@ -139,6 +139,11 @@ def quoted(name: str) -> str:
     return f"'{plain(name)}'"
 
 
+def writable(text: str) -> str:
+    r"""A text out of JSON as any file takes it: half a character, which JSON can name alone, as its escape \ud800."""
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
 def _size(path: Path) -> int:
     """Bytes of a file; ValueError for what is none."""
     about = path.stat()
@@ -169,6 +174,7 @@ def _parsed(path: Path, text: bytes) -> dict[str, Any]:
     def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         table: dict[str, Any] = {}
         for name, value in pairs:
+            name = writable(name)
             if name in table:
                 raise ValueError(f"it names {quoted(name)} twice")
             table[name] = value
@@ -206,7 +212,7 @@ def _info(path: Path, name: str, entry: object, first: int, size: int) -> Tensor
     if dtype in BITS and bits != 8 * (end - start):
         sizes = "×".join(map(str, shape)) or "one number"
         raise lie(f"is {sizes} of {dtype}, {bits // 8:,} bytes, and is given {end - start:,}")
-    return TensorInfo(dtype, tuple(shape), start, end)
+    return TensorInfo(writable(dtype), tuple(shape), start, end)
 
 
 def _is_size(value: object) -> bool:
