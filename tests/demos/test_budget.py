@@ -23,6 +23,7 @@ from wonderland.demos.model_input import LARGEST_FILE, ModelInput, model_field, 
 from wonderland.demos.recipes import recipe
 from wonderland.document import Document
 from wonderland.maths.architectures import from_config, presets
+from wonderland.maths.counting import osft_factored, unfreeze_rank_ratio_to_k
 from wonderland.maths.holding import METHODS, Setting
 from wonderland.maths.memory import Run, cost
 from wonderland.maths.models import TARGETS
@@ -122,8 +123,8 @@ def test_what_cannot_be_built_is_said_and_the_rest_is_shown():
     assert demo.result.rows["lora"].cost
     assert demo.result.rows["osft-core"].cost
     assert {r.label: r.value for r in demo.readouts(demo.result)}["OFT needs"] == "cannot be built"
-    demo.param.update(model="Llama-3.2-3B", lora_rank=2000)
-    assert demo.result.rows["lora"].why.startswith("k_proj: rank = 2,000 is outside 1…1,024")
+    demo.param.update(model="Llama-3.2-3B", psoft_rank=2000)
+    assert demo.result.rows["psoft"].why.startswith("k_proj: psoft_rank = 2,000 is outside 1…1,024")
 
 
 def test_a_sequence_goes_as_far_as_the_model_reads():
@@ -326,6 +327,23 @@ def test_what_is_typed_runs_and_trains_what_is_said(monkeypatch, name, method, t
     assert f"# trains {trained:,} numbers" in recipe(said, method, setting, targets)
     if method not in ("full", "osft-core"):
         assert isinstance(names["model"], peft.PeftModel)
+
+
+@pytest.mark.parametrize("keep", [1 / 3, 0.07, 0.33333334, 0.1 + 0.2])
+@pytest.mark.parametrize("method", ["osft-peft", "osft-mini", "osft-core"])
+def test_a_share_is_typed_as_exactly_as_it_is_counted(method, keep):
+    said, setting = from_config(SMALL["llama"]), Setting(keep=keep)
+    typed = re.search(r"(?:effective_rank=|keep=|ratio\": )([\d.e-]+)", recipe(said, method, setting, "all linear"))
+    read = float(typed[1])
+    counted = cost(said, method, setting, "all linear", Run()).trained
+    if method != "osft-mini":
+        assert read == keep
+        return
+    trained = 0
+    for layer in said.targeted("all linear"):
+        n, m = layer.in_features, layer.out_features
+        trained += layer.count * osft_factored(n, m, unfreeze_rank_ratio_to_k(min(n, m), read))
+    assert trained == counted
 
 
 def test_the_code_on_the_page_is_the_recipe():

@@ -235,20 +235,21 @@ def test_bad_shares_are_refused(value):
 
 
 @pytest.mark.parametrize(
-    ("settings", "problem"),
+    ("settings", "note", "lora"),
     [
-        ({"rank": 257}, "Rank = 257 is outside 1…256: a 256×512 matrix has rank 256 at most."),
-        ({"in_features": 8}, "Rank = 16 is outside 1…8: a 256×8 matrix has rank 8 at most."),
+        ({"rank": 257}, "Rank = 257 is outside 1…256, the ranks that a 256×512 matrix can have", 257 * 768),
+        ({"in_features": 8}, "Rank = 16 is outside 1…8, the ranks that a 256×8 matrix can have", 16 * 264),
     ],
 )
-def test_a_rank_beyond_the_layer_is_explained(settings, problem):
-    demo = Calculator()
-    before = demo.result
-    demo.param.update(**settings)
-    assert demo.problem == problem
-    assert demo.result is before
-    demo.reset()
+def test_a_rank_beyond_the_layer_is_counted_and_explained(settings, note, lora):
+    """peft builds LoRA so, and refuses PSOFT (tests/maths/test_counting_peft.py); the other methods do not mind."""
+    demo = Calculator(**settings)
     assert not demo.problem
+    assert demo.result.real["lora"].trained == demo.result.tale["lora"].trained == lora
+    assert f'<p class="moved">{note}: LoRA trains its numbers all the same' in demo.details(demo.result)
+    assert "PSOFT cannot be built here: it needs a rank in 1…" in demo.details(demo.result)
+    assert [key for key, row in demo.result.real.items() if row.why] == ["psoft"]
+    assert all(claim.verdict for claim in demo.claims(demo.result))
 
 
 def test_amounts():

@@ -35,9 +35,15 @@ def trained(model: nn.Module) -> int:
 
 
 @pytest.mark.parametrize(("n", "m"), LAYERS)
-@pytest.mark.parametrize("rank", [1, 4, 16])
+@pytest.mark.parametrize("rank", [1, 4, 16, 1000])
 def test_lora(n, m, rank):
     assert trained(adapted(n, m, peft.LoraConfig(r=rank))) == lora(n, m, rank)
+
+
+def test_peft_refuses_psoft_beyond_the_layer_s_rank():
+    assert trained(adapted(24, 10, peft.PsoftConfig(r=10))) == psoft(10)
+    with pytest.raises(ValueError, match="must be less than or equal"):
+        adapted(24, 10, peft.PsoftConfig(r=11))
 
 
 @pytest.mark.parametrize(("n", "m"), LAYERS)

@@ -68,7 +68,7 @@ INTEGERS = [
     (subspace.energy_kept, "k", {"sigma": [2, 1]}, 2),
     (counting.full, "in_features", {"out_features": 4}, 10**12),
     (counting.full, "out_features", {"in_features": 8}, 10**12),
-    (counting.lora, "rank", LAYER, 4),
+    (counting.lora, "rank", LAYER, 10**12),
     (counting.lora, "in_features", {"out_features": 4, "rank": 1}, 10**12),
     (counting.oft, "block", LAYER, 10**12),
     (counting.oft, "blocks", LAYER, 10**12),
@@ -96,7 +96,7 @@ MESSAGES = [
     (lambda: subspace.split(EYE, 9), "k = 9 is outside 0…3: a 3×3 matrix has 3 singular values."),
     (lambda: counting.full(HUGE, 1), "in_features = 10,000,000,000,000 is outside 1…1,000,000,000,000."),
     (lambda: counting.full(10**20, 1), "in_features = 10^20 or so is outside 1…1,000,000,000,000."),
-    (lambda: counting.lora(8, 4, 5), "rank = 5 is outside 1…4: a 4×8 matrix has rank 4 at most."),
+    (lambda: counting.lora(8, 4, 0), "rank = 0 is outside 1…1,000,000,000,000."),
     (
         lambda: counting.oft(8, 4),
         "block = None, blocks = None: give one of the two, not both or neither.",

@@ -77,7 +77,8 @@ def test_huge_layers_and_bad_numbers(reader: Reader) -> None:
     reader.type("Input features", "512")
     reader.wait_for(lambda: not reader.page.get_by_role("alert").filter(has_text="give").count(), "no alert")
     reader.type("Rank", "600")
-    assert reader.alert().startswith("Rank = 600 is outside 1…512: ")
+    note = reader.page.locator(".moved").filter(has_text="Rank = 600 is outside 1…512")
+    reader.wait_for(note.count, "the note on the rank")
 
 
 def test_the_comparison(reader: Reader) -> None:

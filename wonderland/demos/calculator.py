@@ -10,7 +10,7 @@ import panel as pn
 from wonderland.demos.amounts import exact, many, percent, reduction, short, size
 from wonderland.demos.base import Claim, Demo, Readout
 from wonderland.demos.canvas import Canvas, Marks
-from wonderland.demos.costs import FIELDS, Count, Layer, as_labelled, real_counts, smallest_k, tale_counts
+from wonderland.demos.costs import FIELDS, Count, Layer, real_counts, smallest_k, tale_counts
 from wonderland.demos.parameters import Real, Whole
 from wonderland.demos.words import table_html
 from wonderland.maths import counting, memory
@@ -48,7 +48,7 @@ class Calculator(Demo):
         default=16,
         bounds=(1, counting.MAX_FEATURES),
         label=FIELDS["rank"],
-        doc="Of LoRA and PSOFT, and the number of blocks of the second OFT; at most the smaller of inputs and outputs.",
+        doc="Of LoRA and PSOFT, and the number of blocks of the second OFT; a layer has none above its smaller side.",
     )
     block = Whole(
         default=16,
@@ -81,10 +81,7 @@ class Calculator(Demo):
 
     def measure(self) -> CalculatorMeasure:
         layer = Layer(**{name: getattr(self, name) for name in Layer.__dataclass_fields__})
-        try:
-            tale = tale_counts(layer)
-        except ValueError as error:
-            raise ValueError(as_labelled(error)) from None
+        tale = tale_counts(layer)
         return CalculatorMeasure(layer, tale["full"].trained, tale, real_counts(layer))
 
     def marks(self, result: CalculatorMeasure) -> Marks:
@@ -190,7 +187,7 @@ class Calculator(Demo):
 
     def claims(self, result: CalculatorMeasure) -> list[Claim]:
         layer, full = result.layer, result.full
-        n, m, r = layer.in_features, layer.out_features, layer.rank
+        n, m, r = layer.in_features, layer.out_features, min(layer.rank, layer.least)
         oft, tale = result.real["oft"], result.tale["oft"]
         factored, core = (count(n, m, r) for count in (counting.osft_factored, counting.osft_core))
         few = [0 < result.share(key) <= 1 - PROMISED for key in ("oft", "factored", "core")]
@@ -242,8 +239,17 @@ def notes_on(result: CalculatorMeasure) -> list[str]:
         )
     if b == 1:
         notes.append("A block of 1 cannot turn: OFT then trains nothing.")
-    if result.real["boft"].why:
-        notes.append(f"BOFT cannot be built here: {result.real['boft'].why}")
+    if layer.rank > layer.least:
+        notes.append(
+            f"{FIELDS['rank']} = {layer.rank:,} is outside 1…{layer.least:,}, the ranks that a "
+            f"{layer.out_features:,}×{n:,} matrix can have: LoRA trains its numbers all the same, for an update of "
+            f"rank {layer.least:,} at most."
+        )
+    notes += [
+        f"{method} cannot be built here: {result.real[key].why}"
+        for key, method in (("psoft", "PSOFT"), ("boft", "BOFT"))
+        if result.real[key].why
+    ]
     return notes
 
 

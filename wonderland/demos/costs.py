@@ -87,9 +87,7 @@ def real_counts(layer: Layer) -> dict[str, Count]:
             counting.oft(n, m, block=layer.block, share=True),
         ),
         "boft": _boft(layer),
-        "psoft": Count(
-            f"PSOFT, rank {r:,}", "original", "rank·(rank − 1)/2 + 2·rank", counting.psoft(r), buffers=r * (n + m)
-        ),
+        "psoft": _psoft(layer),
         "factored": Count(
             f"OSFT factored, k = {k:,}",
             "safe",
@@ -123,6 +121,13 @@ def _boft(layer: Layer) -> Count:
         )
     except ValueError as error:  # the other methods do not mind
         return Count(method, "original", "factors·in·b + out", why=as_labelled(error))
+
+
+def _psoft(layer: Layer) -> Count:
+    n, m, r = layer.in_features, layer.out_features, layer.rank
+    why = f"it needs a rank in 1…{layer.least:,}." if r > layer.least else ""
+    formula = "rank·(rank − 1)/2 + 2·rank"
+    return Count(f"PSOFT, rank {r:,}", "original", formula, counting.psoft(r), buffers=r * (n + m), why=why)
 
 
 def as_labelled(error: ValueError) -> str:

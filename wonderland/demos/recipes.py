@@ -1,6 +1,6 @@
 """What to type next: code that sets up a method on a reader's model, ready to paste."""
 
-from wonderland.maths.holding import Setting
+from wonderland.maths.holding import Setting, unfreeze_ratio
 from wonderland.maths.memory import Run, cost
 from wonderland.maths.models import Model
 
@@ -9,7 +9,7 @@ PEFT = {
     "oft": "OFTConfig({oft}, target_modules={names})",
     "boft": "BOFTConfig(boft_block_size={boft_block}, boft_n_butterfly_factor={boft_factors}, target_modules={names})",
     "psoft": "PsoftConfig(r={psoft_rank}, target_modules={names})",
-    "osft-peft": "OSFConfig(effective_rank={keep:g}, target_modules={names})",
+    "osft-peft": "OSFConfig(effective_rank={keep!r}, target_modules={names})",
 }
 
 
@@ -32,12 +32,13 @@ def recipe(model: Model, method: str, setting: Setting, targets: str) -> str:
             "from wonderland.backend.osft import constrain\n\n"
             f"ends = {_listed(ends, '()')}\n"
             "targets = [name for name, _ in model.named_modules() if name.endswith(ends)]\n"
-            f"model = constrain(model, keep={setting.keep:g}, targets=targets)  # trains {trained} numbers\n"
+            f"model = constrain(model, keep={setting.keep!r}, targets=targets)  # trains {trained} numbers\n"
         )
     if method == "osft-mini":
+        ratio = unfreeze_ratio(setting.keep)
         return (
             "# mini_trainer trains by its own program; these are its arguments for OSFT.\n"
-            f'osft = {{"osft": True, "osft_unfreeze_rank_ratio": {1 - setting.keep:g}}}  # trains {trained} numbers\n'
+            f'osft = {{"osft": True, "osft_unfreeze_rank_ratio": {ratio!r}}}  # trains {trained} numbers\n'
         )
     call = PEFT[method].format(
         **vars(setting),

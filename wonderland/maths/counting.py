@@ -32,7 +32,7 @@ def lora(in_features: int, out_features: int, rank: int) -> int:
     Parameters
     ----------
     rank
-        1…min(in, out). Libraries accept more, but B·A has no rank beyond the matrix's own.
+        1…10¹². Beyond min(in, out) the numbers are trained all the same, but B·A has no rank beyond the matrix's own.
 
     Raises
     ------
@@ -40,8 +40,7 @@ def lora(in_features: int, out_features: int, rank: int) -> int:
         If an argument is not an integer in range.
     """
     m, n = _layer(in_features, out_features)
-    rank = integer(rank, "rank", 1, min(m, n), f"a {m}×{n} matrix has rank {min(m, n)} at most")
-    return rank * (m + n)
+    return integer(rank, "rank", 1, MAX_FEATURES) * (m + n)
 
 
 def oft_block(in_features: int, block: int) -> int:

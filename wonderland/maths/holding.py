@@ -193,10 +193,23 @@ def osft_peft(n: int, m: int, setting: Setting) -> Holding:
     )
 
 
+def unfreeze_ratio(keep: float) -> float:
+    """What mini_trainer is given for a share kept: 1 − keep, as it is written and read again.
+
+    The difference itself has a long tail of digits, and would part 0.93 from 1 − 0.07 by a direction.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If `keep` is not a number in 0…1.
+    """
+    return round(1 - number(keep, "keep", 0, 1), 12)
+
+
 def osft_mini_trainer(n: int, m: int, setting: Setting) -> Holding:
     """OSFT as mini_trainer holds it: all factors of W, the protected ones as buffers, and no W."""
     least = min(m, n)
-    k = counting.unfreeze_rank_ratio_to_k(least, 1 - number(setting.keep, "keep", 0, 1))
+    k = counting.unfreeze_rank_ratio_to_k(least, unfreeze_ratio(setting.keep))
     free = least - k
     return Holding(
         counting.osft_factored(n, m, k),
