@@ -25,6 +25,9 @@ OUTPUTS = ("csv", "json", "picture")
 BAR = 30
 TENTH = BAR // 10
 LARGEST_CONFIG = 100_000
+# A race's settings lie three deep, a method's among the methods; what lies far deeper cannot even be shown.
+DEEPEST = 10
+TOO_DEEP = f"is not read: its lists or tables lie more than {DEEPEST} deep in one another"
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -107,16 +110,25 @@ def read_config(path: Path) -> dict[str, object]:
     Raises
     ------
     ValueError
-        If it cannot be read, is too large, or is not TOML.
+        If it cannot be read, is too large or too deep, or is not TOML.
     """
     try:
         if path.stat().st_size > LARGEST_CONFIG:
             raise ValueError(f"config = {path} has {path.stat().st_size:,} bytes: at most {LARGEST_CONFIG:,} are read.")
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
     except OSError as error:
         raise ValueError(f"config = {path} cannot be read: {error.strerror}.") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except UnicodeDecodeError as error:
         raise ValueError(f"config = {path} is not TOML: {error}.") from error
+    try:
+        table = tomllib.loads(text)
+    except RecursionError:
+        raise ValueError(f"config = {path} {TOO_DEEP}.") from None
+    except ValueError as error:  # of TOML, of numbers with thousands of digits
+        raise ValueError(f"config = {path} is not TOML: {error}.") from error
+    if _depth(table) > DEEPEST:
+        raise ValueError(f"config = {path} {TOO_DEEP}.")
+    return table
 
 
 def entrant(text: str) -> dict[str, object]:
@@ -269,6 +281,15 @@ def _check_writable(path: Path) -> None:
             raise ValueError(f"{path} cannot be written: there is no right to.")
     except OSError as error:  # of a name that is too long
         raise ValueError(f"{path} cannot be written: {error.strerror}.") from None
+
+
+def _depth(value: object) -> int:
+    """How deep lists and tables lie in one another; without recursion, which depth would defeat."""
+    depth, level = 0, [value]
+    while level := [each for each in level if isinstance(each, (dict, list))]:
+        depth += 1
+        level = [inner for each in level for inner in (each.values() if isinstance(each, dict) else each)]
+    return depth
 
 
 def _plain(value: object) -> object:
