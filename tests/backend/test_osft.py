@@ -1,5 +1,6 @@
 import copy
 import math
+from types import MethodType
 
 import numpy as np
 import peft
@@ -536,7 +537,15 @@ def test_parameters_side_by_side_in_one_storage_are_not_tied():
     assert list(leak(constrain(model))) == ["0", "1"]
 
 
-def test_a_patched_forward_cannot_discard_what_is_learned(model):
+@pytest.mark.parametrize(
+    "undo",
+    [
+        lambda layer: delattr(layer, "forward"),
+        lambda layer: setattr(layer, "forward", MethodType(nn.Linear.forward, layer)),
+    ],
+    ids=["deleted", "as accelerate undoes it"],
+)
+def test_a_patched_forward_cannot_discard_what_is_learned(model, undo):
     """Merged, such a layer would give what it gave before training; without the patch it gives what was learned."""
     x = data()[0]
     patched(model[0])
@@ -544,7 +553,7 @@ def test_a_patched_forward_cannot_discard_what_is_learned(model):
     with pytest.raises(ValueError, match="layer '0': its forward was replaced"):
         constrain(model)
     torch.testing.assert_close(model(x), old)
-    del model[0].forward
+    undo(model[0])
     constrain(model)
     fit(model, 20)
     learned = model(x)

@@ -44,8 +44,20 @@ def is_conv1d(module: nn.Module) -> bool:
     return home is not None and type(module) is home.Conv1D
 
 
+def patches(plain: nn.Module) -> list[str]:
+    """Methods that something on the layer itself stands for; what does may act with the weight of today for ever."""
+    return [name for name in vars(plain) if callable(getattr(type(plain), name, None))]
+
+
+def is_patched(plain: nn.Module, name: str) -> bool:
+    """Whether it does anything else than the method: hooks of accelerate, removed, leave just that behind."""
+    return vars(plain)[name] != getattr(type(plain), name).__get__(plain)
+
+
 def without_numbers(plain: nn.Module) -> nn.Module:
-    """A copy of a plain layer that has its settings, and neither weight nor bias."""
+    """A copy of a plain layer that has its settings, and neither weight nor bias, nor methods of its own."""
     shell = copy.copy(plain)
     shell._parameters = dict.fromkeys(plain._parameters)
+    for name in patches(plain):
+        delattr(shell, name)
     return shell

@@ -7,7 +7,7 @@ from typing import TypeVar
 import torch
 from torch import nn
 
-from wonderland.backend.plain import FLOATS, StandIn, is_plain
+from wonderland.backend.plain import FLOATS, StandIn, is_patched, is_plain, patches
 
 KINDS = "nn.Linear, nn.Conv2d or transformers' Conv1D"
 
@@ -214,13 +214,13 @@ def _place(parameter: nn.Parameter) -> tuple[str, int, int]:
 
 
 def _check_own(layer: nn.Module) -> None:
-    """Raise ValueError if a method of a layer was replaced on it, which a copy would then share."""
-    patched = [name for name in vars(layer) if callable(getattr(type(layer), name, None))]
-    if patched:
+    """Raise ValueError if a method of a layer was replaced on it: what replaces it would be lost, or never learn."""
+    changed = [name for name in patches(layer) if is_patched(layer, name)]
+    if changed:
         raise ValueError(
-            f"its {patched[0]} was replaced on the layer itself, by hand or by hooks of accelerate, and goes on using "
+            f"its {changed[0]} was replaced on the layer itself, by hand or by hooks of accelerate, and goes on using "
             "the weight that it has now. Undo that first: accelerate.hooks.remove_hook_from_module(model, "
-            f"recurse=True), loading without device_map, or del layer.{patched[0]}."
+            f"recurse=True), loading without device_map, or del layer.{changed[0]}."
         )
 
 
