@@ -3,9 +3,11 @@
 import argparse
 import errno
 import os
+import signal
 import socket
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from importlib.resources import files
 from pathlib import Path
 
@@ -29,7 +31,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     Raises
     ------
     SystemExit
-        With status 2 and a message on a wrong argument, a file that cannot be had, or a port or address.
+        With status 2 and a message on a wrong argument, a file that cannot be had, or a port or address; 130 if a race
+        or a snapshot was interrupted.
     """
     parser = _parser()
     options = parser.parse_args(argv)
@@ -44,9 +47,14 @@ def main(argv: Sequence[str] | None = None) -> None:
         return
     if options.command == "snapshot":
         try:
-            path = wonderland.snapshot(options.path, chapter=options.chapter, demo=options.demo, force=options.force)
+            with _ended_in_order():
+                make = wonderland.snapshot
+                path = make(options.path, chapter=options.chapter, demo=options.demo, force=options.force)
         except (ValueError, OSError) as problem:
             parser.error(str(problem))
+        except KeyboardInterrupt:
+            print("interrupted: nothing is written.", file=sys.stderr)
+            sys.exit(130)
         print(f"{path}: {path.stat().st_size / 1e6:.1f} MB")
         return
     if options.weights is not None:
@@ -105,6 +113,16 @@ def _parser() -> argparse.ArgumentParser:
     )
     spectrum_command.add_arguments(spectrum)
     return parser
+
+
+@contextmanager
+def _ended_in_order() -> Iterator[None]:
+    """Let SIGTERM end what runs as Ctrl-C does, by an exception: what was begun is then removed."""
+    before = signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _port(text: str) -> int:

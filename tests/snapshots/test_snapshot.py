@@ -10,12 +10,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import wonderland
 from tests.snapshots.demos import Pair, PairMeasure
 from wonderland.__main__ import main
 from wonderland.demos import jobs
+from wonderland.maths._check import shown
 from wonderland.prose import chapters
 from wonderland.snapshots.page import _inline
 
@@ -121,6 +123,39 @@ class TestBadInput:
         with pytest.raises(IsADirectoryError, match="is a folder: give the name of a file"):
             wonderland.snapshot(tmp_path, force=True)
 
+    @pytest.mark.parametrize("force", [False, True])
+    @pytest.mark.parametrize("name", ["pipe", "to-pipe", "itself"])
+    def test_what_is_no_file_is_left_alone(self, tmp_path: Path, name: str, force: bool) -> None:
+        os.mkfifo(tmp_path / "pipe")
+        (tmp_path / "to-pipe").symlink_to("pipe")
+        (tmp_path / "itself").symlink_to("itself")
+        before = sorted((path.name, path.lstat().st_mode) for path in tmp_path.iterdir())
+        with pytest.raises(OSError, match=f"{name} is no file but a device, a pipe or the like: give"):
+            wonderland.snapshot(tmp_path / name, demo="NumpyWarmup", force=force)
+        assert sorted((path.name, path.lstat().st_mode) for path in tmp_path.iterdir()) == before
+
+    @pytest.mark.parametrize("there", [False, True])
+    def test_through_a_link_its_file_is_written(self, tmp_path: Path, there: bool) -> None:
+        (tmp_path / "folder").mkdir()
+        target, link = tmp_path / "folder" / "book.html", tmp_path / "link.html"
+        link.symlink_to("folder/book.html")
+        if there:
+            target.write_text("mine")
+            with pytest.raises(FileExistsError, match=r"link.html exists: .*--force"):
+                wonderland.snapshot(link, demo="NumpyWarmup")
+            assert target.read_text() == "mine"
+        assert wonderland.snapshot(link, demo="NumpyWarmup", force=there, progress=False) == link
+        assert link.is_symlink()
+        assert not target.is_symlink()
+        assert "A sum on the board" in target.read_text(encoding="utf-8")
+        assert list((tmp_path / "folder").iterdir()) == [target]
+
+    def test_a_link_into_a_folder_that_is_not_there(self, tmp_path: Path) -> None:
+        (tmp_path / "link.html").symlink_to("nowhere/book.html")
+        with pytest.raises(FileNotFoundError, match=r"link.html cannot be written: No such file"):
+            wonderland.snapshot(tmp_path / "link.html", force=True)
+        assert (tmp_path / "link.html").is_symlink()
+
     @pytest.mark.parametrize("place", ["nowhere/book.html", "file/book.html"])
     def test_a_place_that_cannot_be_written(self, tmp_path: Path, place: str) -> None:
         (tmp_path / "file").touch()
@@ -133,10 +168,15 @@ class TestBadInput:
         with as_nobody(), pytest.raises(PermissionError, match="cannot be written"):
             wonderland.snapshot(tmp_path / "book.html")
 
-    @pytest.mark.parametrize("number", [14, -1, True, 2.5])
+    @pytest.mark.parametrize("number", [14, -1, True, 2.5, 2.0, "a", np.int64(14)])
     def test_an_unknown_chapter(self, tmp_path: Path, number: object) -> None:
-        with pytest.raises(ValueError, match=f"chapter = {number} is outside 0…13"):
-            wonderland.snapshot(tmp_path / "book.html", chapter=[number])
+        for chapter in (number, [number], [1, number]):
+            with pytest.raises(ValueError, match=re.escape(f"chapter = {shown(number)} is outside 0…13: ")):
+                wonderland.snapshot(tmp_path / "book.html", chapter=chapter)
+
+    def test_a_chapter_may_be_of_numpy(self, tmp_path: Path) -> None:
+        path = wonderland.snapshot(tmp_path / "one.html", chapter=np.int64(12), progress=False)
+        assert 'id="chapter-12"' in path.read_text(encoding="utf-8")
 
     def test_no_chapter_at_all(self, tmp_path: Path) -> None:
         with pytest.raises(ValueError, match="No chapter is given"):
@@ -169,14 +209,17 @@ class TestBadInput:
         assert path.read_text() == "yesterday's"
         assert list(tmp_path.iterdir()) == [path]
 
-    def test_control_c_is_heard_at_the_next_state(self, tmp_path: Path) -> None:
-        command = [sys.executable, "-c", "import wonderland; wonderland.snapshot('book.html')"]
+    @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+    def test_an_end_is_heard_at_the_next_state(self, tmp_path: Path, number: signal.Signals, status: int) -> None:
+        command = [sys.executable, "-m", "wonderland", "snapshot", "book.html"]
         process = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True)
         while "states" not in (process.stderr.readline() if process.poll() is None else "states"):
             pass
-        process.send_signal(signal.SIGINT)
-        process.communicate(timeout=60)
-        assert process.returncode not in (0, None)
+        process.send_signal(number)
+        _, told = process.communicate(timeout=60)
+        assert process.returncode == status
+        said = [line for line in told.splitlines() if line.strip() and "states" not in line]
+        assert said == ["interrupted: nothing is written."] * (number == signal.SIGINT)
         assert list(tmp_path.iterdir()) == []
 
 

@@ -8,6 +8,7 @@ import tempfile
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from numbers import Integral
 from pathlib import Path
 from threading import Event, Lock
 
@@ -16,6 +17,7 @@ from tqdm import tqdm
 import wonderland
 from wonderland.demos.base import Claim, Demo
 from wonderland.ledger import ENTRIES, measure
+from wonderland.maths._check import shown
 from wonderland.prose import Chapter, chapters
 from wonderland.snapshots.page import book, single
 from wonderland.snapshots.record import plan
@@ -37,7 +39,7 @@ def snapshot(
     Parameters
     ----------
     path
-        The file to write.
+        The file to write. Of a link it is the file that it leads to, whether there is one yet or not.
     chapter
         Numbers of the chapters to write, 0 being the opening; all of them when None.
     demo
@@ -57,7 +59,7 @@ def snapshot(
     FileExistsError
         If there is a file already and `force` is false.
     OSError
-        If the file cannot be written there.
+        If the file cannot be written there, or there is something that is no file, such as a folder or a device.
     ValueError
         If there is no such chapter or demo, or if a demo's axes have more states than a file can hold.
     """
@@ -66,7 +68,7 @@ def snapshot(
     make = _maker(demo)
     if demo is not None and chapter is not None:
         raise ValueError("Give chapters or one demo, not both.")
-    draft = _draft(path, force)
+    target, draft = _draft(path, force)
     stop = Event()
     try:
         # In a thread of its own no event loop runs, so that what a demo starts is finished before it is recorded.
@@ -74,14 +76,13 @@ def snapshot(
             work = partial(_single, make) if make else partial(_book, parts)
             try:
                 text = thread.submit(work, progress, stop).result()
-            except KeyboardInterrupt:
+            except (KeyboardInterrupt, SystemExit):
                 stop.set()
                 raise
         draft.write_text(text, encoding="utf-8")
-        if path.exists() and not force:
-            raise FileExistsError(_exists(path))
+        _refuse(path, force)
         draft.chmod(0o666 & ~_umask())
-        os.replace(draft, path)
+        os.replace(draft, target)
     finally:
         draft.unlink(missing_ok=True)
     return path
@@ -91,13 +92,15 @@ def _chapters(chapter: int | Iterable[int] | None) -> list[Chapter]:
     there = chapters()
     if chapter is None:
         return list(there)
-    numbers = [chapter] if isinstance(chapter, int) else sorted(set(chapter))
+    numbers = list(chapter) if isinstance(chapter, Iterable) and not isinstance(chapter, str) else [chapter]
     for number in numbers:
-        if isinstance(number, bool) or number not in range(len(there)):
-            raise ValueError(f"chapter = {number!r} is outside 0…{len(there) - 1}: 0 is the opening.")
+        whole = isinstance(number, Integral) and not isinstance(number, bool)
+        if not whole or number not in range(len(there)):
+            why = "0 is the opening" if whole else "give a whole number there, 0 being the opening"
+            raise ValueError(f"chapter = {shown(number)} is outside 0…{len(there) - 1}: {why}.")
     if not numbers:
         raise ValueError(f"No chapter is given: name some of 0…{len(there) - 1}.")
-    return [there[number] for number in numbers]
+    return [there[number] for number in sorted(set(numbers))]
 
 
 def _maker(demo: str | Demo | None) -> Callable[[], Demo] | None:
@@ -111,25 +114,29 @@ def _maker(demo: str | Demo | None) -> Callable[[], Demo] | None:
     return getattr(wonderland, demo)
 
 
-def _draft(path: Path, force: bool) -> Path:
-    """An empty file beside the one to be written, which takes its place when it is whole."""
+def _draft(path: Path, force: bool) -> tuple[Path, Path]:
+    """The file to be written, no link to it, and an empty one beside it, which takes its place when it is whole."""
     try:
-        if path.is_dir():
-            example = path / "rabbit-hole.html"
-            raise IsADirectoryError(f"{path} is a folder: give the name of a file, such as {example}.")
-        if path.exists() and not force:
-            raise FileExistsError(_exists(path))
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
+        _refuse(path, force)
+        target = Path(os.path.realpath(path))
+        handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.", suffix=".part")
     except OSError as error:
         if error.errno is None:  # one of the above
             raise
         raise type(error)(f"{path} cannot be written: {error.strerror}. Give a folder that can be.") from None
     os.close(handle)
-    return Path(name)
+    return target, Path(name)
 
 
-def _exists(path: Path) -> str:
-    return f"{path} exists: give another name, or write over it with force (--force)."
+def _refuse(path: Path, force: bool) -> None:
+    """Raise OSError unless a file may take that place."""
+    if path.is_dir():
+        example = path / "rabbit-hole.html"
+        raise IsADirectoryError(f"{path} is a folder: give the name of a file, such as {example}.")
+    if not path.is_file() and (path.exists() or os.path.islink(os.path.realpath(path))):  # a link to itself is no end
+        raise OSError(f"{path} is no file but a device, a pipe or the like: give the name of a file.")
+    if path.exists() and not force:
+        raise FileExistsError(f"{path} exists: give another name, or write over it with force (--force).")
 
 
 def _umask() -> int:
