@@ -19,6 +19,8 @@ MAX_TASKS = 5
 MAX_NAME = 40
 LEARNING_RATES = (1e-12, 1e12)
 OPTIMIZERS = ("adamw", "momentum", "sgd")
+# Settings of several entries, and how they look in a table.
+LISTS = {"tasks": ["upright", "rotated"], "methods": ["full", "osft"], "seeds": [0]}
 TUNED = Path(__file__).parent.parent / "data" / "tuning.json"
 
 
@@ -192,7 +194,7 @@ def from_table(table: object) -> RaceSettings:
     for key in table:
         if key not in known:
             raise ValueError(f"{shown(key)} is no setting of a race: it has {', '.join(known)}.")
-    return RaceSettings(**{key: tuple(held) if isinstance(held, list) else held for key, held in table.items()})
+    return RaceSettings(**{key: _listed(held, key) if key in LISTS else held for key, held in table.items()})
 
 
 def tuned_rate(method: str, optimizer: str) -> float:
@@ -219,6 +221,18 @@ def _tuned() -> dict[str, dict[str, float]]:
         }
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{TUNED.name} holds no tuned rates ({error}): run wonderland.backend.tuning anew.") from error
+
+
+def _listed(values: object, name: str) -> tuple:
+    """What a table has as a list, which TOML and JSON know, and no tuple."""
+    if not isinstance(values, (list, tuple)):
+        one = {
+            "methods": isinstance(values, str) and values in METHODS,
+            "seeds": type(values) is int and 0 <= values <= MAX_SEED,
+        }
+        example = json.dumps([values] if one.get(name) else LISTS[name])
+        raise TypeError(f"{name} = {shown(values)} is not a list: give one, such as {example}.")
+    return tuple(values)
 
 
 def _several(values: object, name: str, least: int, most: int, why: str) -> tuple:
