@@ -188,6 +188,8 @@ def test_a_device_may_take_two_outputs():
         (["--methods"], "expected at least one argument"),
         (["--methods", "magic"], "method = 'magic' is unknown"),
         (["--methods", "lora:rank"], "'rank' has no value"),
+        (["--methods", "lora:rank=4, rank=5"], "'lora:rank=4, rank=5', where rank is given twice: give it once."),
+        (["--methods", "lora:method=full"], "'lora:method=full', where method is given twice: give it once."),
         (["--methods", "lora:rank=500"], "rank of lora = 500 is outside 1…128"),
         (["--methods", "lora:rank=nan"], "rank of lora = nan is not a whole number"),
         (["--methods", "lora:speed=3"], "'speed' is no option of lora"),

@@ -137,7 +137,7 @@ def entrant(text: str) -> dict[str, object]:
     Raises
     ------
     ValueError
-        If a setting has no value.
+        If a setting has no value, or more than one.
     """
     method, _, rest = text.partition(":")
     table: dict[str, object] = {"method": method}
@@ -145,7 +145,10 @@ def entrant(text: str) -> dict[str, object]:
         name, equals, value = part.partition("=")
         if not equals:
             raise ValueError(f"methods holds {text!r}, where {part!r} has no value: write {name}=….")
-        table[name.strip()] = _value(value.strip()) if name.strip() != "name" else value
+        name = name.strip()
+        if name in table:
+            raise ValueError(f"methods holds {text!r}, where {name} is given twice: give it once.")
+        table[name] = _value(value.strip()) if name != "name" else value
     return table
 
 
