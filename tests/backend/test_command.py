@@ -175,6 +175,12 @@ def test_two_outputs_are_two_files(config, tmp_path, monkeypatch, capsys):
     assert config.read_text() == before
 
 
+def test_a_block_that_gives_way_is_told_of(capsys):
+    main(["race", "--methods", "oft:block=48,name=wide", "oft", "full", "--steps", "1"])
+    told = [line for line in capsys.readouterr().err.splitlines() if "block" in line]
+    assert told == ["block of wide = 48 does not divide the inputs of every layer: 32 is used."]
+
+
 def test_a_device_may_take_two_outputs():
     main(["race", "--methods", "full", "--steps", "1", "--csv", "/dev/null", "--json", "/dev/null"])
 

@@ -82,6 +82,8 @@ def run(options: Namespace) -> int:
 
     settings = from_table(table)
     stream = race(settings, options.workers)
+    for line in _gives_way(settings):
+        print(line, file=sys.stderr)
     before = torch.get_num_threads()
     torch.set_num_threads(1)  # so small networks train fastest, and as on the page, on one core each
     points: list[RacePoint] = []
@@ -188,6 +190,16 @@ def summary(points: Sequence[RacePoint], settings: RaceSettings) -> str:
         note = f"   {lost} of {len(ends)} diverged" if lost else ""
         lines.append(f"{method:<{width}}" + "".join(f"{cell:>{column}}" for cell in cells) + note)
     return "\n".join(lines)
+
+
+def _gives_way(settings: RaceSettings) -> Iterator[str]:
+    """Say of each method where it trains with another setting than was asked for."""
+    from wonderland.backend.methods import METHODS, OFT
+
+    for entrant in settings.methods:
+        asked = entrant.settings.get("block")
+        if issubclass(METHODS[entrant.method], OFT) and (used := OFT.used(asked)) != asked:
+            yield f"block of {entrant.name} = {asked} does not divide the inputs of every layer: {used} is used."
 
 
 def _watched(stream: Iterator[RacePoint], settings: RaceSettings) -> Iterator[RacePoint]:

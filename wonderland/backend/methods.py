@@ -7,7 +7,7 @@ import torch
 
 from wonderland.backend.constraints import GPM, Core, Dense, Joint, ProjectedGradient, RandomCore
 from wonderland.backend.method import Method, Option
-from wonderland.backend.network import BATCH
+from wonderland.backend.network import BATCH, WIDTHS
 from wonderland.backend.stack import Batch
 from wonderland.maths import counting
 
@@ -71,11 +71,14 @@ class OFT(Method):
     label = "OFT"
     options = {"block": Option(32, 2, 64, doc="the first layer has 64 inputs to rotate")}
 
+    @staticmethod
+    def used(block: int) -> int:
+        """The block that is really used: as in peft, one that does not divide the inputs gives way to one that does."""
+        return counting.oft_block(math.gcd(*WIDTHS[:-1]), block)
+
     def prepare(self) -> None:
         weights = self.start.weights
-        # As in peft, a block that does not divide the inputs gives way to the nearest divisor.
-        inputs = math.gcd(*(W.shape[2] for W in weights))
-        self.block = counting.oft_block(inputs, self.settings["block"])
+        self.block = self.used(self.settings["block"])
         # The parts of W that the blocks turn, S × n/b × m × b.
         self.parts = [W.unflatten(2, (-1, self.block)).transpose(1, 2).contiguous() for W in weights]
         self.counts = [parts.shape[1] for parts in self.parts]
