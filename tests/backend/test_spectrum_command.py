@@ -146,6 +146,31 @@ def test_some_layers_only(net, tmp_path, capsys):
     assert "0.weight" not in capsys.readouterr().out
 
 
+@pytest.mark.parametrize(
+    ("tensors", "told"),
+    [
+        ({}, ""),
+        ({"b": np.ones(3, np.float32)}, "skipped, is a row of numbers, no matrix: b"),
+        ({"W": np.full((2, 2), np.nan)}, "skipped, holds NaN or infinity, in 4 of its 4 entries: W"),
+    ],
+)
+def test_a_checkpoint_without_matrices(tensors, told, tmp_path, capsys):
+    path, table = tmp_path / "vectors.safetensors", tmp_path / "out.csv"
+    path.write_bytes(packed(arrays(**tensors)))
+    with pytest.raises(SystemExit, match=r"^1$"):
+        main(["spectrum", str(path), "--csv", str(table)])
+    printed = capsys.readouterr()
+    assert f"{path} holds no matrix of numbers to take apart." in printed.err
+    assert told in printed.out
+    assert len(table.read_text().splitlines()) == 1 + len(tensors)
+
+
+def test_a_choice_without_matrices(net, tmp_path, capsys):
+    with pytest.raises(SystemExit, match=r"^1$"):
+        main(["spectrum", str(tmp_path / "net.safetensors"), "--only", "*.bias"])
+    assert "to take apart among the tensors that match only = '*.bias'." in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("case", BAD)
 def test_a_bad_file_is_answered_in_words(case, tmp_path, capsys):
     data, message = BAD[case]

@@ -53,8 +53,8 @@ def run(options: Namespace) -> int:
     Returns
     -------
     int
-        0; 1 if a file could not be written in the end; 130 if it was interrupted: what was computed until then is
-        shown, and kept for the next time.
+        0; 1 if no tensor has a spectrum, or a file could not be written in the end; 130 if it was interrupted: what
+        was computed until then is shown, and kept for the next time.
 
     Raises
     ------
@@ -91,6 +91,10 @@ def run(options: Namespace) -> int:
         "picture": lambda: heatmap(found, plan, options.path.name),
     }
     failed = hand_out(summary(found, skipped, plan), options, made)
+    if not found and not status:
+        among = f" among the tensors that match only = {options.only!r}" if options.only else ""
+        print(f"{options.path} holds no matrix of numbers to take apart{among}.", file=sys.stderr)
+        failed = 1
     return status or failed
 
 
