@@ -2,6 +2,7 @@
 
 import os
 import signal
+import socket
 import time
 from functools import partial
 
@@ -84,6 +85,17 @@ def test_a_scheduler_that_is_not_there_is_named(address, free_port):
     for job in jobs:
         assert f"WONDERLAND_SCHEDULER = {address} cannot be reached" in str(job.error())
         assert job.take() == []
+
+
+@pytest.mark.parametrize("scheme", ["tcp", "tls"])
+def test_what_answers_and_is_no_scheduler_is_named(scheme, monkeypatch):
+    monkeypatch.setattr(module, "CONNECT", 0.5)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        address = f"{scheme}://127.0.0.1:{silent.getsockname()[1]}"
+        begin = time.monotonic()
+        with pytest.raises(ConnectionError, match=f"WONDERLAND_SCHEDULER = {address} cannot be reached"):
+            Cluster(address).connected()
+        assert time.monotonic() < begin + 30
 
 
 def test_a_worker_with_another_version_is_named(pool, monkeypatch):

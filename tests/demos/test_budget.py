@@ -269,6 +269,7 @@ def test_only_the_header_is_sent(tmp_path):
         ("m.safetensors", (2).to_bytes(8, "little") + b"{}", 10, "among its 0 tensors is no linear layer"),
         ("m.safetensors", b"x", LARGEST_FILE + 1, "are believed"),
         ("m.safetensors", b"", -1, "cannot be read"),
+        ("m.safetensors", b"x" * 9, LARGEST_FILE, "m.safetensors claims 17,592,186,044,416 bytes"),
     ],
 )  # fmt: skip
 def test_bad_files_are_refused(name, head, size, problem):

@@ -3,7 +3,10 @@
 import re
 from html import unescape
 
+import pytest
+
 from tests.benchmarks.peak import CASES, CONFIGS, said
+from wonderland.demos import calibration
 from wonderland.demos.budget import Budget
 from wonderland.demos.calibration import calibration_html, elsewhere, record, steps
 
@@ -28,3 +31,18 @@ def test_the_page_tells_the_worst_of_them():
         assert f"{step.method} {step.error:+.0%}".replace("-", "−") in text
     demo = Budget()
     assert calibration_html() in demo.details(demo.result)
+
+
+@pytest.mark.parametrize("content", ["", "{}", "[]", '{"models": 3}'])
+def test_a_spoiled_record_is_said_and_the_demo_stands(content, tmp_path, monkeypatch):
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "memory.json").write_text(content)
+    for each in (record, steps, calibration_html):
+        each.cache_clear()
+    with monkeypatch.context() as patched:
+        patched.setattr(calibration, "files", lambda _: tmp_path)
+        demo = Budget()
+        assert "memory.json holds no record of memory measured: " in demo.details(demo.result)
+    for each in (record, steps, calibration_html):
+        each.cache_clear()
+    assert "memory.json" not in calibration_html()

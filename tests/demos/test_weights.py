@@ -13,6 +13,8 @@ from urllib.parse import parse_qsl
 import numpy as np
 import pytest
 import torch
+from bokeh.document import Document as BokehDocument
+from panel.io.state import set_curdoc
 from safetensors.torch import save_file
 
 from tests.weights import BAD, GOOD, arrays, packed, write_sharded
@@ -207,17 +209,19 @@ def test_a_server_s_bad_file_is_said_and_the_page_stands(content, tmp_path, monk
 def test_an_upload(file):
     demo = WeightsExplorer(layer=3)
     demo.take("../../mine.safetensors", GOOD)
-    assert (demo.model, demo.layer, demo.trouble) == ("upload", 1, "")
+    assert (demo.model, demo.layer, demo.trouble) == ("upload 1", 1, "")
     assert demo.result.listing.title == "mine.safetensors"
     assert np.allclose(demo.result.rows["W"].sigma, svd(np.arange(4.0).reshape(2, 2)))
-    assert demo.param.model.names["yours: mine.safetensors"] == "upload"
+    assert demo.param.model.names["yours: mine.safetensors"] == "upload 1"
     demo.take("second.safetensors", packed(arrays(V=np.eye(5, dtype=np.float32))))
     assert demo.result.listing.names == ("V",)
     assert np.allclose(demo.result.rows["V"].sigma, 1)
+    assert demo.param.model.names["yours: second.safetensors"] == demo.model == "upload 2"
+    assert "yours: mine.safetensors" not in demo.param.model.names
     demo.model = "file"
-    demo.model = "upload"
+    demo.model = "upload 2"
     assert demo.result.listing.names == ("V",)
-    assert "upload" not in WeightsExplorer().param.model.objects.values()  # it is this reader's alone
+    assert not any("upload" in key for key in WeightsExplorer().param.model.names.values())  # it is this reader's alone
 
 
 def test_nothing_of_an_upload_is_left(tmp_path, monkeypatch):
@@ -230,6 +234,23 @@ def test_nothing_of_an_upload_is_left(tmp_path, monkeypatch):
         checkpoints.of_upload("mine", GOOD[:-1])
     assert not list(tmp_path.glob("wonderland-*"))
     assert not (tmp_path / "cache").exists()  # a reader's spectra are not kept either
+
+
+def test_an_upload_goes_with_its_reader(tmp_path, monkeypatch):
+    """When the session ends, or another file is sent; the demo itself may live on."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    document = BokehDocument()
+    with set_curdoc(document):
+        demo = WeightsExplorer()
+        demo.take("one.safetensors", GOOD)
+        (first,) = tmp_path.glob("wonderland-*")
+        demo.take("two.safetensors", GOOD)
+    (second,) = tmp_path.glob("wonderland-*")
+    assert second != first
+    for leave in document.session_destroyed_callbacks:
+        leave(None)
+    assert not list(tmp_path.glob("wonderland-*"))
+    assert demo.model == "upload 2"
 
 
 @pytest.mark.parametrize("case", BAD)
@@ -292,7 +313,7 @@ def test_a_layer_that_is_not_there_is_explained(layer):
     demo = WeightsExplorer()
     before = demo.result
     demo.layer = layer
-    assert f"layer = {layer:,} is outside 1…3" in demo.problem
+    assert f"Layer = {layer:,} is outside 1…3" in demo.problem
     assert demo.result is before
 
 
@@ -300,7 +321,7 @@ def test_a_smaller_checkpoint_brings_the_layer_down(file):
     demo = WeightsExplorer(layer=3)
     demo.take("one.safetensors", packed(arrays(V=np.eye(5, dtype=np.float32))))
     demo.param.update(model="file", layer=3)
-    demo.model = "upload"
+    demo.model = "upload 1"
     assert (demo.layer, demo.problem, demo.param.layer.softbounds) == (1, "", (1, 1))
 
 

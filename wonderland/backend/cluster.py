@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, Future
 from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
-from threading import Lock
+from threading import Lock, Thread
 from typing import TYPE_CHECKING
 
 from wonderland import __version__
@@ -157,12 +157,22 @@ class Cluster:
             raise ConnectionError(
                 f"{VARIABLE} = {self._address} needs the package distributed: pip install 'wonderland[cluster]'."
             ) from error
+        answer: Future = Future()
+
+        def ask() -> None:
+            try:
+                answer.set_result(Client(self._address, timeout=CONNECT, set_as_default=False))
+            except Exception as error:  # whoever waits gets it
+                answer.set_exception(error)
+
+        # In a thread of its own: to what takes a connection and is no scheduler, a Client listens for ever.
+        Thread(target=ask, daemon=True).start()
         try:
-            return Client(self._address, timeout=CONNECT, set_as_default=False)
-        except (OSError, TimeoutError, ValueError) as error:
+            return answer.result(2 * CONNECT)
+        except (OSError, TimeoutError, ValueError, TypeError) as error:
             raise ConnectionError(
                 f"{VARIABLE} = {self._address} cannot be reached: start `dask scheduler` there, or correct "
-                f"the address, such as tcp://127.0.0.1:8786 ({error})."
+                f"the address, such as tcp://127.0.0.1:8786 ({str(error) or 'it does not answer as a scheduler'})."
             ) from error
 
 

@@ -58,6 +58,14 @@ def elsewhere() -> tuple[Measured, ...]:
 @cache
 def calibration_html() -> str:
     """How near the foretelling is, as a paragraph."""
+    try:
+        return _told()
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        what = f"there is no {error}" if isinstance(error, KeyError) else str(error)
+        return f'<p class="moved">memory.json holds no record of memory measured: {html.escape(what)}.</p>'
+
+
+def _told() -> str:
     held, found = record(), steps()
     errors = [abs(step.error) for step in found]
     worst = max(found, key=lambda step: abs(step.error))

@@ -5,7 +5,7 @@ import shutil
 import tempfile
 import weakref
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
@@ -44,6 +44,7 @@ class Listing:
 
     ``layers`` are those that the engine can constrain, as it names them. ``stream`` is called in a worker; where there
     are data, too, it tells what they say at its end. ``left`` counts matrices beyond the `MOST` that are shown.
+    ``folder`` holds what a reader sent.
     """
 
     title: str
@@ -52,6 +53,12 @@ class Listing:
     layers: tuple[str, ...]
     stream: Callable[[], Iterator[Spectrum | Skipped | Alike]]
     left: int = 0
+    folder: Path | None = None
+
+    def discard(self) -> None:
+        """Delete what was written for this listing alone."""
+        if self.folder:
+            shutil.rmtree(self.folder, ignore_errors=True)
 
 
 def digits() -> Listing:
@@ -92,7 +99,7 @@ def of_file(path: Path, title: str = "", cached: bool = True) -> Listing:
 
 
 def of_upload(name: str, content: bytes) -> Listing:
-    """What a reader sent, of which nothing is left on disk once the listing is let go.
+    """What a reader sent, of which nothing is left on disk once the listing is discarded or let go.
 
     Raises
     ------
@@ -106,11 +113,11 @@ def of_upload(name: str, content: bytes) -> Listing:
     path = folder / "upload.safetensors"  # its own name could lead anywhere
     try:
         path.write_bytes(content)
-        listing = of_file(path, name, cached=False)
+        listing = replace(of_file(path, name, cached=False), folder=folder)
     except ValueError as error:
         shutil.rmtree(folder)
         raise ValueError(str(error).replace(str(path), name)) from None
-    weakref.finalize(listing, shutil.rmtree, folder, ignore_errors=True)
+    weakref.finalize(listing, shutil.rmtree, folder, ignore_errors=True)  # where no session ends: in a notebook
     return listing
 
 

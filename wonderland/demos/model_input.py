@@ -119,9 +119,12 @@ def read_sent(name: str, head: bytes, size: int) -> Model:
     with tempfile.TemporaryDirectory() as folder:
         # A file of that size with nothing after its header takes no room, and is checked as the whole one would be.
         path = Path(folder) / "model.safetensors"
-        with path.open("wb") as file:
-            file.write(head)
-            file.truncate(size)
+        try:
+            with path.open("wb") as file:
+                file.write(head)
+                file.truncate(size)
+        except OSError as problem:
+            raise ValueError(f"{short} claims {size:,} bytes, which cannot be checked: {problem.strerror}.") from None
         try:
             return _of_headers(path)
         except ValueError as problem:

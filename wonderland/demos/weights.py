@@ -92,6 +92,7 @@ class WeightsExplorer(Demo):
         self._rows: Rows = {}
         self._alike: Alike | None = None
         self._shares: dict[str, dict[str, float]] = {}
+        self._uploads = 0
         self.stopped = False
         self.trouble = ""
         own = self._find()
@@ -123,9 +124,14 @@ class WeightsExplorer(Demo):
         return "file" in self._listings
 
     def _options(self) -> dict[str, str]:
-        titles = {"upload": "yours: {}", "file": "this server’s: {}", "digits": DIGITS, "voice": VOICE}
+        titles = {self._upload: "yours: {}", "file": "this server’s: {}", "digits": DIGITS, "voice": VOICE}
         there = {key: title for key, title in titles.items() if key in self._listings}
         return {title.format(self._listings[key].title): key for key, title in there.items()}
+
+    @property
+    def _upload(self) -> str:
+        """Key of the reader's latest file: a new one, or a select would go on showing the last one's name."""
+        return f"upload {self._uploads}"
 
     # Numbers
 
@@ -133,7 +139,8 @@ class WeightsExplorer(Demo):
         listing = self._listings[self.model]
         count = len(listing.names)
         if self.layer > count:
-            raise ValueError(f"layer = {self.layer:,} is outside 1…{count:,}: {listing.title} has {count:,} matrices.")
+            held = f"{count:,} matrices" if count > 1 else "1 matrix"
+            raise ValueError(f"Layer = {self.layer:,} is outside 1…{count:,}: {listing.title} has {held}.")
         found = [row for name in listing.names if isinstance(row := self._rows.get(name), Spectrum)]
         return WeightsMeasure(
             listing, dict(self._rows), self.layer, self._plan(found), self._worker.busy,
@@ -270,12 +277,17 @@ class WeightsExplorer(Demo):
             self.trouble = str(error)
             return
         self.trouble = ""
-        self._shares.pop("upload", None)
+        if pn.state.curdoc and not self._uploads:
+            pn.state.on_session_destroyed(lambda _: self._listings[self._upload].discard())
+        self._shares.pop(self._upload, None)
+        before = self._listings.pop(self._upload, None)
+        self._uploads += 1
         with param.parameterized.batch_call_watchers(self):
-            self._listings["upload"] = listing
+            self._listings[self._upload] = listing
             self.param.model.objects = self._options()
-            self.param.update(model="upload", layer=1)
-            self.param.trigger("model")  # it may have been another upload
+            self.param.update(model=self._upload, layer=1)
+        if before:
+            before.discard()
 
     def take_shares(self, text: str) -> None:
         """Take the share to keep of each layer, as JSON; empty, there is none.

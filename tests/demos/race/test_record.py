@@ -113,6 +113,9 @@ def put(held, *keys):
         (lambda h: put(h, "curves", 0, "method", "magic"), "its settings ask for"),
         (lambda h: put(h, "settings", "methods", 0, "method", "magic"), "'magic'"),
         (lambda h: put(h, "curves", None), "holds no recorded race"),
+        (lambda h: put(h, "curves", 0, "step", 3, 10**30), "no recorded race: .* too large"),
+        (lambda h: put(h, "settings", "steps", math.inf), "no recorded race: .* infinity"),
+        (lambda h: put(h, "settings", "seeds", 0, math.inf), "no recorded race"),
     ],
 )
 def test_a_spoiled_record_is_refused(held, tmp_path, spoil, message):
@@ -121,7 +124,7 @@ def test_a_spoiled_record_is_refused(held, tmp_path, spoil, message):
         read(tmp_path, held)
 
 
-@pytest.mark.parametrize("text", ["", "{", "[1, 2", "[" * 100_000])
+@pytest.mark.parametrize("text", ["", "{", "[1, 2", "[" * 100_000, "1" * 5000])
 def test_what_is_no_json_is_refused(tmp_path, text):
     with pytest.raises(ValueError, match=r"race\.json is not JSON"):
         read(tmp_path, text)

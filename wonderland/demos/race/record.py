@@ -38,17 +38,18 @@ def read(path: Path) -> Race:
         names it.
     """
     try:
-        size = path.stat().st_size
-        if size > LARGEST:
-            raise ValueError(f"{path.name} has {size:,} bytes: a recorded race has at most {LARGEST:,}.")
-        held = json.loads(path.read_text(encoding="utf-8"))
+        content = path.read_bytes() if (size := path.stat().st_size) <= LARGEST else b""
     except OSError as error:
         raise ValueError(f"{path.name} cannot be read: {error.strerror}.") from error
-    except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
+    if size > LARGEST:
+        raise ValueError(f"{path.name} has {size:,} bytes: a recorded race has at most {LARGEST:,}.")
+    try:
+        held = json.loads(content.decode("utf-8"))
+    except (ValueError, RecursionError) as error:  # no JSON, no UTF-8, or a number of thousands of digits
         raise ValueError(f"{path.name} is not JSON: {error}.") from error
     try:
         return _race(held)
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         what = f"there is no {error}" if isinstance(error, KeyError) else str(error)
         raise ValueError(f"{path.name} holds no recorded race: {what}. Record it anew.") from error
 
