@@ -12,10 +12,15 @@ from hypothesis import strategies as st
 from torch import nn
 from transformers.pytorch_utils import Conv1D
 
-from tests.models import build
+from tests.models import build, made
 from wonderland.maths.architectures import FAMILIES, MAX_BYTES, from_config, preset_entries, presets, read_config
 from wonderland.maths.models import TARGETS
 
+SMALL = {"vocab_size": 50, "hidden_size": 24, "num_hidden_layers": 3, "num_attention_heads": 4, "intermediate_size": 30}
+GROUPED = SMALL | {"num_key_value_heads": 2, "head_dim": 8}
+PLACED = SMALL | {"max_position_embeddings": 12}
+SEEN = {"hidden_size": 24, "num_hidden_layers": 3, "num_attention_heads": 4, "intermediate_size": 30, "image_size": 20,
+        "patch_size": 6}  # fmt: skip
 OTHERS = {
     "roberta": {"model_type": "roberta", "vocab_size": 50, "hidden_size": 24, "num_hidden_layers": 2,
                 "num_attention_heads": 4, "intermediate_size": 30, "max_position_embeddings": 12, "type_vocab_size": 1},
@@ -30,6 +35,45 @@ OTHERS = {
     "ViT without biases": {"model_type": "vit", "hidden_size": 24, "num_hidden_layers": 2, "num_attention_heads": 4,
                            "intermediate_size": 30, "image_size": 20, "patch_size": 6, "qkv_bias": False},
 }  # fmt: skip
+ODD = {
+    "gemma": (GROUPED, GROUPED | {"attention_bias": True, "tie_word_embeddings": False}),
+    "gemma2": (GROUPED, GROUPED | {"attention_bias": True, "tie_word_embeddings": False, "num_key_value_heads": 1}),
+    "gemma3_text": (GROUPED, GROUPED | {"attention_bias": True, "tie_word_embeddings": False}),
+    "phi3": (SMALL, GROUPED | {"tie_word_embeddings": True}),
+    "smollm3": (GROUPED, GROUPED | {"attention_bias": True, "mlp_bias": True, "tie_word_embeddings": False}),
+    "granite": (SMALL, GROUPED | {"attention_bias": True, "mlp_bias": True, "tie_word_embeddings": True}),
+    "olmo2": (SMALL, GROUPED | {"attention_bias": True, "tie_word_embeddings": True}),
+    "olmo3": (SMALL, GROUPED | {"attention_bias": True, "tie_word_embeddings": True}),
+    "mistral": (GROUPED, GROUPED | {"attention_bias": True, "mlp_bias": True, "tie_word_embeddings": True}),
+    "qwen2": (GROUPED, GROUPED | {"attention_bias": True, "mlp_bias": True, "tie_word_embeddings": True}),
+    "qwen3": (GROUPED, GROUPED | {"attention_bias": True, "mlp_bias": True, "tie_word_embeddings": True}),
+    "starcoder2": (GROUPED, GROUPED | {"use_bias": False, "tie_word_embeddings": False}),
+    "phi": (SMALL, SMALL | {"num_key_value_heads": 2, "qk_layernorm": True, "tie_word_embeddings": True}),
+    "gpt_neox": (SMALL, SMALL | {"attention_bias": False, "use_parallel_residual": False, "tie_word_embeddings": True}),
+    "opt": (
+        PLACED | {"ffn_dim": 31, "enable_bias": False, "tie_word_embeddings": False},
+        PLACED | {"ffn_dim": 31, "word_embed_proj_dim": 16, "do_layer_norm_before": False},
+        PLACED | {"ffn_dim": 31, "_remove_final_layer_norm": True, "word_embed_proj_dim": 16, "enable_bias": False,
+                  "tie_word_embeddings": False},
+        PLACED | {"ffn_dim": 31, "layer_norm_elementwise_affine": False, "activation_function": "gelu"},
+    ),
+    "xlm-roberta": (PLACED, PLACED | {"type_vocab_size": 1}),
+    "camembert": (PLACED, PLACED | {"type_vocab_size": 1}),
+    "distilbert": (
+        {"vocab_size": 50, "dim": 24, "n_layers": 2, "n_heads": 4, "hidden_dim": 30, "max_position_embeddings": 12},
+        {"vocab_size": 51, "dim": 20, "n_layers": 3, "n_heads": 5, "hidden_dim": 37, "max_position_embeddings": 9},
+    ),
+    "electra": (PLACED | {"embedding_size": 10}, PLACED | {"embedding_size": 24, "type_vocab_size": 1}),
+    "vit": (SEEN, SEEN | {"qkv_bias": False, "pooler_output_size": 10, "num_channels": 1}),
+    "deit": (SEEN, SEEN | {"qkv_bias": False, "pooler_output_size": 10, "num_channels": 1}),
+    "dinov2": (
+        SEEN | {"qkv_bias": False, "use_mask_token": False},
+        SEEN | {"mlp_ratio": 3, "use_swiglu_ffn": True, "num_channels": 1},
+    ),
+}  # fmt: skip
+OTHERS |= {
+    f"{kind} {n}": {"model_type": kind} | config for kind, several in ODD.items() for n, config in enumerate(several)
+}
 CONFIGS = {name: entry["config"] for name, entry in preset_entries().items()} | OTHERS
 GOOD = CONFIGS["Llama-3.2-3B"]
 
@@ -38,6 +82,12 @@ GOOD = CONFIGS["Llama-3.2-3B"]
 def test_parameters_are_those_of_transformers(name):
     model = build(CONFIGS[name])
     assert from_config(CONFIGS[name]).parameters == sum(p.numel() for p in model.parameters())
+
+
+@pytest.mark.parametrize("kind", FAMILIES)
+def test_what_transformers_saves_of_its_own_sizes_is_counted(kind):
+    own = transformers.AutoConfig.for_model(kind)
+    assert read_config(own.to_json_string()).parameters == sum(p.numel() for p in made(own).parameters())
 
 
 @pytest.mark.parametrize("name", CONFIGS)
@@ -101,9 +151,9 @@ def test_a_multimodal_model_is_read_by_its_language_part():
         (b"null", "config.json holds None: give an object"),
         (b" " * (MAX_BYTES + 1), "1,000,001 bytes; at most 1,000,000 are read"),
         (b"{}", "has no model_type"),
-        (b'{"model_type": 7}', "model_type = 7 is unknown: give one of llama, "),
+        (b'{"model_type": 7}', "model_type = 7 is unknown: give one of bert, camembert, "),
         (b'{"model_type": ["llama"]}', r"model_type = \['llama'\] is unknown"),
-        (b'{"model_type": "mixtral"}', "model_type = 'mixtral' is unknown: give one of llama, "),
+        (b'{"model_type": "mixtral"}', "model_type = 'mixtral' is unknown: give one of bert, camembert, "),
         (b'{"model_type": "x", "text_config": {"model_type": "y"}}', "model_type = 'y' is unknown"),
         (b'{"model_type": "x", "text_config": {}}', "has no model_type"),
     ],

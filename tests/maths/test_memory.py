@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.utils.flop_counter import FlopCounterMode
 
-from tests.models import adapted, build, loss_of
+from tests.models import CLASSES, adapted, build, loss_of
 from wonderland.backend.saving import save
 from wonderland.maths.architectures import from_config
 from wonderland.maths.counting import full
@@ -29,7 +29,20 @@ SMALL = {
             "intermediate_size": 140, "image_size": 28, "patch_size": 4},
     "t5": {"model_type": "t5", "vocab_size": 90, "d_model": 48, "d_kv": 6, "d_ff": 140, "num_layers": 5,
            "num_heads": 12},
+    "opt": {"model_type": "opt", "vocab_size": 90, "hidden_size": 48, "num_hidden_layers": 5, "num_attention_heads": 12,
+            "ffn_dim": 140, "max_position_embeddings": 64},
+    "distilbert": {"model_type": "distilbert", "vocab_size": 90, "dim": 48, "n_layers": 5, "n_heads": 12,
+                   "hidden_dim": 140, "max_position_embeddings": 64},
 }  # fmt: skip
+LIKE = {
+    "llama": ("gemma", "gemma2", "gemma3_text", "olmo2", "starcoder2"),
+    "qwen2": ("phi3", "phi", "gpt_neox"),
+    "vit": ("deit", "dinov2"),
+}
+SMALL |= {kind: SMALL[like] | {"model_type": kind} for like, kinds in LIKE.items() for kind in kinds}
+SMALL["electra"] = SMALL["bert"] | {"model_type": "electra", "embedding_size": 20}
+SMALL["OPT, narrow"] = SMALL["opt"] | {"word_embed_proj_dim": 20, "do_layer_norm_before": False}
+SMALL["DINOv2, gated"] = SMALL["dinov2"] | {"use_swiglu_ffn": True}
 SETTING = Setting(rank=3, block=4, boft_block=4, psoft_rank=5, keep=0.5)
 BATCH, LENGTH = 2, 50
 
@@ -64,7 +77,7 @@ def test_activations_are_what_autograd_keeps(name, method, targets, dtype):
     got = sum(tensor.untyped_storage().nbytes() for tensor in found.values())
     said = cost(from_config(config), method, SETTING, targets, Run(dtype, batch=BATCH, sequence=LENGTH)).memory
     # Of the loss autograd keeps the logarithms alone: float32, one a word.
-    logarithms = 4 * BATCH * LENGTH * config.get("vocab_size", 0) * (name not in ("bert", "vit"))
+    logarithms = 4 * BATCH * LENGTH * config.get("vocab_size", 0) * (config["model_type"] in CLASSES)
     assert said.activations + logarithms == pytest.approx(got, rel=0.08 if name == "t5" else 0.06)
 
 

@@ -47,7 +47,9 @@ def formulas(result: BudgetMeasure, method: str, row: Row) -> dict[str, str]:
         words = f"{exact(cost.kept.tokens)} tokens × {exact(model.body.vocabulary)} words"
         lines["activations"] = _activations(cost.kept)
         lines["loss"] = (
-            f"{words} × {12 if each == 4 else each + 12} bytes" if cost.kept.words else "none: its head is the task’s"
+            f"{words} × {cost.kept.words // model.body.vocabulary} bytes"
+            if cost.kept.words
+            else "none: its head is the task’s"
         )
     lines["to save"] = _saved(result, method, layers, trained)
     lines["set-up, flop"] = _setup(layers)

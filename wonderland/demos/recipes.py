@@ -31,7 +31,7 @@ def recipe(model: Model, method: str, setting: Setting, targets: str) -> str:
         return (
             "from wonderland.backend.osft import constrain\n\n"
             f"ends = {_listed(ends, '()')}\n"
-            "targets = [name for name, _ in model.named_modules() if name.endswith(ends)]\n"
+            'targets = [name for name, _ in model.named_modules() if f".{name}".endswith(ends)]\n'
             f"model = constrain(model, keep={setting.keep!r}, targets=targets)  # trains {trained} numbers\n"
         )
     if method == "osft-mini":

@@ -7,14 +7,14 @@ encoder, whose head depends on the task. Names of layers are those of transforme
 
 import json
 from collections.abc import Callable, Mapping
-from functools import cache
+from functools import cache, partial
 from importlib.resources import files
 from typing import Any
 
 from wonderland.maths._check import shown
 from wonderland.maths.counting import MAX_FEATURES
-from wonderland.maths.decoders import gpt2, llama
-from wonderland.maths.encoders import bert, t5, vit
+from wonderland.maths.decoders import gemma3, gpt2, gpt_neox, llama, opt, phi, starcoder2
+from wonderland.maths.encoders import bert, dinov2, distilbert, electra, t5, vit
 from wonderland.maths.models import Model
 from wonderland.maths.sizes import Made, Sizes
 
@@ -60,8 +60,8 @@ def from_config(config: Mapping[str, Any]) -> Model:
     if kind is None:
         raise ValueError("config.json has no model_type: give the file that stands beside a model's weights.")
     if not _known(kind):
-        raise ValueError(f"model_type = {shown(kind)} is unknown: give one of {', '.join(FAMILIES)}.")
-    total, linears, body = FAMILIES[kind](Sizes(config), kind)
+        raise ValueError(f"model_type = {shown(kind)} is unknown: give one of {', '.join(sorted(FAMILIES))}.")
+    total, linears, body = FAMILIES[kind](Sizes(config))
     for linear in linears:
         if max(linear.in_features, linear.out_features) > MAX_FEATURES:
             shape = f"{shown(linear.out_features)}×{shown(linear.in_features)}"
@@ -85,15 +85,34 @@ def _known(kind: object) -> bool:
     return isinstance(kind, str) and kind in FAMILIES
 
 
-FAMILIES: dict[str, Callable[[Sizes, str], Made]] = {
-    "llama": llama,
+_BOTH = ("attention_bias", "mlp_bias")
+FAMILIES: dict[str, Callable[[Sizes], Made]] = {
+    "llama": partial(llama, grouped=False, switches=_BOTH),
     "mistral": llama,
-    "qwen2": llama,
-    "qwen3": llama,
+    "qwen2": partial(llama, biased=True),
+    "qwen3": partial(llama, head_dim=None, switches=_BOTH[:1], inner="heads"),
+    "gemma": partial(llama, head_dim=None, tied=True, switches=_BOTH[:1], wide=True),
+    "gemma2": partial(llama, head_dim=None, tied=True, switches=_BOTH[:1], norms=4, wide=True, capped=True),
+    "gemma3_text": gemma3,
+    "phi3": partial(llama, grouped=False, fused=True),
+    "smollm3": partial(llama, tied=True, switches=_BOTH),
+    "granite": partial(llama, grouped=False, switches=_BOTH),
+    "olmo2": partial(llama, grouped=False, switches=_BOTH[:1], inner="all", wide=True),
+    "olmo3": partial(llama, grouped=False, switches=_BOTH[:1], inner="all", wide=True),
+    "starcoder2": starcoder2,
+    "phi": phi,
     "gpt2": gpt2,
+    "gpt_neox": gpt_neox,
+    "opt": opt,
     "bert": bert,
     "roberta": bert,
+    "xlm-roberta": bert,
+    "camembert": bert,
+    "distilbert": distilbert,
+    "electra": electra,
     "vit": vit,
+    "deit": partial(vit, tokens=2),
+    "dinov2": dinov2,
     "t5": t5,
 }
 """Architectures by their ``model_type``."""

@@ -7,7 +7,7 @@ from wonderland.maths._check import choice
 TARGETS = {
     "query and value": ("query", "value"),
     "attention": ("query", "key", "value", "output"),
-    "all linear": ("query", "key", "value", "output", "mlp", "pooler"),
+    "all linear": ("query", "key", "value", "output", "mlp", "pooler", "projection"),
 }
 """Which layers a method acts on, by their roles."""
 
@@ -25,7 +25,8 @@ class Linear:
     count
         How many there are.
     role
-        "query", "key", "value", "output", "mlp" or "pooler"; several in one name are "query key value".
+        "query", "key", "value", "output", "mlp", "pooler", or "projection" into or out of the blocks; several in one
+        name are "query key value".
     reads
         Layers of a block that read the same tensor share a name here.
     kept
@@ -48,7 +49,7 @@ class Linear:
 class Body:
     """What a model keeps of a forward pass, in numbers a token: for its backward pass; see `memory.activations`.
 
-    Attention is the fused one (``sdpa``), and nothing is dropped out.
+    Attention is the fused one (``sdpa``) unless a family has none, and nothing is dropped out.
 
     Parameters
     ----------
@@ -77,6 +78,16 @@ class Body:
     biased
         Heads of a block that add trained numbers to their scores: where those are trained, attention is no fused one,
         and keeps a weight for each pair of tokens.
+    wide
+        Whether RMS norms scale in float32, before they go back to their type.
+    unfused
+        Heads of a block whose scores are capped, which no fused attention does: 8 bytes for each pair of tokens.
+    capped
+        Whether the scores of words are capped, by a function that keeps its result.
+    scaled
+        Widths together of what a block scales by numbers of its own: kept where those are trained.
+    head
+        Width that the output layer reads; 0 if it is `hidden`.
     """
 
     hidden: int
@@ -91,6 +102,11 @@ class Body:
     longest: int = 0
     image: bool = False
     biased: int = 0
+    wide: bool = False
+    unfused: int = 0
+    capped: bool = False
+    scaled: int = 0
+    head: int = 0
 
 
 @dataclass(frozen=True)

@@ -177,8 +177,8 @@ def kept(body: Body, method: str, layers: Layers, run: Run) -> Kept:
     """What a pass of a model keeps, by one method on the layers that it acts on."""
     size, whole = BYTES[run.dtype], method == "full"
     beside = ADAPTER if layers[0][1].adapter and layers[0][1].raises else size
-    norm = (4 if body.rms else size) + (size if whole and body.rms else 0)
-    scores = body.heads * 4
+    norm = (4 if body.rms else size) + ((4 if body.wide else size) if whole and body.rms else 0)
+    scores = body.heads * 4 + body.unfused * run.sequence * 8
     if whole:  # in float32, and once more in the weights' own type
         scores += body.biased * run.sequence * (4 if size == 4 else size + 4)
     once = summed(layers, "once") + (summed(layers, "copied") if size != ADAPTER else 0)
@@ -186,14 +186,14 @@ def kept(body: Body, method: str, layers: Layers, run: Run) -> Kept:
         tokens=tokens(body, run),
         blocks=body.blocks,
         norms=body.norms * norm,
-        values=body.kept * size,
+        values=(body.kept + (body.scaled if whole else 0)) * size,
         scores=scores,
         inputs=_inputs(layers, size),
         own=summed(layers, "kept") * beside,
         once=once * beside,
-        last=body.last * norm + (body.hidden * size if whole and body.vocabulary else 0),
+        last=body.last * norm + ((body.head or body.hidden) * size if whole and body.vocabulary else 0),
         # Scores, in float32 as well if their type is another, their logarithms, and the gradient.
-        words=body.vocabulary * (12 if size == 4 else size + 12),
+        words=body.vocabulary * ((12 if size == 4 else size + 12) + (size if body.capped else 0)),
         hidden=body.hidden * size if run.checkpointing else 0,
     )
 
@@ -201,7 +201,7 @@ def kept(body: Body, method: str, layers: Layers, run: Run) -> Kept:
 def work(model: Model, body: Body, method: str, layers: Layers, run: Run) -> Work:
     """What a step of a model multiplies, by one method on the layers that it acts on."""
     acted = {linear.name for linear, _ in layers}
-    head = body.hidden * body.vocabulary
+    head = (body.head or body.hidden) * body.vocabulary
     return Work(
         tokens=tokens(body, run),
         forward=summed(layers, "forward"),

@@ -41,6 +41,19 @@ class Sizes:
         """A number of blocks."""
         return self(key, default, MAX_BLOCKS)
 
+    def usual(self) -> tuple[int, int, int, int]:
+        """Width, width of the units, blocks and heads, by their usual names."""
+        layers = self.blocks("num_hidden_layers")
+        return self("hidden_size"), self("intermediate_size"), layers, self("num_attention_heads")
+
+    def over(self, defaults: Mapping[str, int]) -> "Sizes":
+        """These sizes, and the defaults where one is missing."""
+        return Sizes({**defaults, **self._config})
+
+    def has(self, key: str, default: bool) -> bool:
+        """Whether there is a value; the default where the key is missing."""
+        return self._config[key] is not None if key in self._config else default
+
     def says(self, key: str, default: bool) -> bool:
         """A switch."""
         value = self._config.get(key, default)
