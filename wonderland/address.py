@@ -73,13 +73,17 @@ class Address(JSComponent):
         else setTimeout(whenPage, 50, act)
       }
       const fitDrawer = () => whenPage((page) => { page.sidebar_open = !narrow.matches })
-      // The theme that a reader chose is theirs on the next visit, too.
+      // The theme that a reader chose is theirs on the next visit, too: the cookie tells the server, which builds the
+      // page in it.
       whenPage((page) => {
+        const keep = () => {
+          const theme = page.dark_theme ? 'dark' : 'light'
+          window.localStorage.setItem('wonderland-theme', theme)
+          document.cookie = `wonderland-theme=${theme}; path=/; max-age=31536000; SameSite=Lax`
+        }
         const chosen = window.localStorage.getItem('wonderland-theme')
-        if (chosen) page.dark_theme = chosen === 'dark'
-        page.properties.dark_theme.change.connect(() => {
-          window.localStorage.setItem('wonderland-theme', page.dark_theme ? 'dark' : 'light')
-        })
+        if (chosen) { page.dark_theme = chosen === 'dark'; keep() }
+        page.properties.dark_theme.change.connect(keep)
       })
       const onClick = (event) => {
         if (event.defaultPrevented || event.button) return

@@ -15,7 +15,8 @@ pn.extension()
 if pn.state.served:
     query = urlencode({name: values[0].decode() for name, values in pn.state.session_args.items()})
     phone = "Mobi" in pn.state.headers.get("User-Agent", "")
-    Document("?" + query if query else "", narrow=phone).page.servable()
+    light = pn.state.cookies.get("wonderland-theme") == "light"  # as the reader left it; see address.py
+    Document("?" + query if query else "", dark=not light, narrow=phone).page.servable()
     # With several processes the websocket may reach another one than the page came from. Its session is no less this
     # server's own: without this its styles would be asked of another host (panel 1.9.4).
     doc = pn.state.curdoc

@@ -202,13 +202,14 @@ def _forgetting_card() -> tuple[str, int, str, str, str]:
         race = recorded()
     except ValueError as error:
         return ("zero forgetting", 11, "safe", "not known", f"{error}")
+    day = race.source.partition("recorded ")[2].partition(" by")[0]
     lost = {method: np.mean(race.of(method).forgotten) for method in ("full", "osft")}
     return (
         "zero forgetting",
         11,
         "safe",
         f"{lost['osft']:.1f} points",
-        f"of its first task OSFT forgot in a recorded race over {len(race.setting.tasks)} tasks of real digits, "
+        f"of its first task OSFT forgot in a race recorded {day} over {len(race.setting.tasks)} tasks of real digits, "
         f"{len(race.seeds)} seeds; full fine-tuning forgot {lost['full']:.1f}.",
     )
 

@@ -96,6 +96,13 @@ class Calculator(Demo):
         there = [float(row.trained > 0) for row in rows]  # nothing has no place on a logarithmic scale
         return {
             "lines": {"x0": [start] * len(rows), "y0": y - 0.27, "x1": [end] * len(rows), "y1": y - 0.27},
+            "bars": {
+                "x0": [start] * len(rows),
+                "y0": y - 0.27,
+                "x1": [max(float(row.trained), start) for row in rows],
+                "y1": y - 0.27,
+                "ink": colors,
+            },
             "dots": {
                 "x": [max(float(row.trained), start) for row in rows],
                 "y": y - 0.27,
@@ -133,6 +140,7 @@ class Calculator(Demo):
         return [
             canvas.picture(
                 canvas.draw(hv.Segments, "lines", color=ink.grid),
+                canvas.draw(hv.Segments, "bars", {"color": "ink"}, line_width=4),
                 canvas.draw(hv.Segments, "full", color=ink.text, line_width=1.5),
                 canvas.draw(
                     hv.Points,
@@ -177,7 +185,7 @@ class Calculator(Demo):
 
         layer = result.layer
         return (
-            f"Dots on a logarithmic scale for a layer of {layer.in_features:,} inputs and {layer.out_features:,} "
+            f"Bars on a logarithmic scale for a layer of {layer.in_features:,} inputs and {layer.out_features:,} "
             f"outputs. The tale counts {listed(result.tale)}. Really trained: {listed(result.real)}."
         )
 

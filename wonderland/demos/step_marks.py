@@ -29,7 +29,7 @@ class Needle(NamedTuple):
 
 SHORTEST = 10
 """Steps that the axes show at least."""
-ROOM = 1.14
+ROOM = 1.25
 """How far the meter reaches beyond the last step, for the names of the needles."""
 FLOOR = 1e-17
 """Below this the meter does not go: rounding."""

@@ -31,11 +31,17 @@ class Choice:
 
 
 def choices(model: Model, method: str, setting: Setting, targets: str, run: Run) -> Iterator[Choice]:
-    """Every setting of a method that can be built on the model's layers, from the least trained to the most."""
+    """Every setting of a method that can be built on the model's layers, from the least trained to the most.
+
+    LoRA could be built beyond the smallest layer's rank, where it trains numbers for nothing; that is left out.
+    """
     if method not in LADDERS:
         yield Choice(method, None, cost(model, method, setting, targets, run))
         return
     name, values = LADDERS[method]
+    if method == "lora":
+        least = min((min(one.in_features, one.out_features) for one in model.targeted(targets)), default=0)
+        values = [value for value in values if value <= least]
     for value in values:
         try:
             yield Choice(method, value, cost(model, method, replace(setting, **{name: value}), targets, run))

@@ -120,7 +120,7 @@ def prediction_pictures(canvas: Canvas) -> list[pn.pane.HoloViews]:
             frame="prediction frame",
             bare=True,
             height=360,
-            title="average accuracy over all tasks at the end, best first",
+            title="average accuracy at the end, best first",
             max_width=760,
         )
     ]

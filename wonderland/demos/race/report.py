@@ -144,6 +144,7 @@ def claims(result: SimMeasure) -> list[Claim]:
             f"first task: {mean['osft']:.1f} points forgotten{most}, where full fine-tuning forgot "
             f"{mean['full']:.1f}.",
             "holds" if worst <= 0 else "partly" if near else "fails",
+            tested=race.state != "cancelled",  # half a race says little of what is left at its end
         ),
         Claim(
             "knowledge",
@@ -152,7 +153,7 @@ def claims(result: SimMeasure) -> list[Claim]:
             f"{full.present.mean():.1f}%; OSFT lost {mean['osft']:.1f} and learned it to "
             f"{osft.present.mean():.1f}%. {oft}",
             "fails" if mean["osft"] >= mean["full"] else "holds" if near and kept else "partly",
-            tested="oft" in lost,  # without it, it is said of one method alone
+            tested="oft" in lost and race.state != "cancelled",  # without it, it is said of one method alone
         ),
     ]
 
