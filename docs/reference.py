@@ -15,12 +15,14 @@ import pdoc
 import wonderland
 
 PROGRAMS = ("wonderland.__main__", "wonderland.app")
+SHOWN = [*wonderland.__all__, "snapshot"]
 
 
 def write(folder: Path) -> None:
     """Write one page a module into `folder`."""
-    for name in wonderland.__all__:
+    for name in SHOWN:
         setattr(wonderland, name, getattr(wonderland, name))  # pdoc sees only what is loaded
+    wonderland.__all__ = SHOWN  # by itself the demos alone
     pdoc.render.configure(docformat="numpy", show_source=False)
     modules = [module.name for module in pkgutil.walk_packages(wonderland.__path__, "wonderland.")]
     with warnings.catch_warnings():

@@ -115,7 +115,7 @@ class _Runner:
         self._method = METHODS[entrant.method](
             self._past, entrant.settings, keep if entrant.keep is None else entrant.keep
         )
-        self._optimizer = optimizer(self._method.trained, self._settings, self._settings.rate(entrant))
+        self._optimizer = _optimizer(self._method.trained, self._settings, self._settings.rate(entrant))
         return self.points(0)
 
     def turn(self, turn: Turn, before: Future | None = None) -> list[RacePoint]:
@@ -197,7 +197,7 @@ class _Runner:
         )
 
 
-def optimizer(trained: Sequence[torch.Tensor], settings: RaceSettings, lr: float) -> torch.optim.Optimizer | None:
+def _optimizer(trained: Sequence[torch.Tensor], settings: RaceSettings, lr: float) -> torch.optim.Optimizer | None:
     """The optimizer of the settings, for what a method trains; None if that is nothing.
 
     All three work entry by entry: what happens in one network of a stack stays there.
