@@ -34,14 +34,13 @@ def main(argv: Sequence[str] | None = None) -> None:
         With status 2 and a message on a wrong argument, a file that cannot be had, or a port or address; 130 if a race
         or a snapshot was interrupted.
     """
-    parser = _parser()
-    options = parser.parse_args(argv)
+    options = _parser().parse_args(argv)
     commands = {"race": command.run, "spectrum": spectrum_command.run}
     if options.command in commands:
         try:
             status = commands[options.command](options)
         except (TypeError, ValueError) as problem:
-            parser.error(str(problem))
+            options.error(str(problem))
         if status:
             sys.exit(status)
         return
@@ -51,7 +50,7 @@ def main(argv: Sequence[str] | None = None) -> None:
                 make = wonderland.snapshot
                 path = make(options.path, chapter=options.chapter, demo=options.demo, force=options.force)
         except (ValueError, OSError) as problem:
-            parser.error(str(problem))
+            options.error(str(problem))
         except KeyboardInterrupt:
             print("interrupted: nothing is written.", file=sys.stderr)
             sys.exit(130)
@@ -61,10 +60,10 @@ def main(argv: Sequence[str] | None = None) -> None:
         try:
             read_checkpoint(options.weights)
         except ValueError as problem:
-            parser.error(str(problem))
+            options.error(str(problem))
         os.environ["WONDERLAND_WEIGHTS"] = str(options.weights.resolve())  # as `panel serve` is told of them
     if problem := _why_not(options.address, options.port):
-        parser.error(problem)
+        options.error(problem)
     _serve(options.address, options.port, options.show)
 
 
@@ -112,6 +111,8 @@ def _parser() -> argparse.ArgumentParser:
         "and how many directions a rule would protect.",
     )
     spectrum_command.add_arguments(spectrum)
+    for each in commands.choices.values():
+        each.set_defaults(error=each.error)  # with the usage of what was asked for
     return parser
 
 

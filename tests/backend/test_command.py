@@ -1,3 +1,4 @@
+import argparse
 import csv
 import io
 import json
@@ -13,7 +14,7 @@ from wonderland.__main__ import main
 from wonderland.backend import command
 from wonderland.backend import race as race_module
 from wonderland.backend.picture import picture
-from wonderland.backend.race import Entrant, RacePoint, RaceSettings, race
+from wonderland.backend.race import METHODS, TASKS, Entrant, RacePoint, RaceSettings, race
 
 SHORT = ["--steps", "6", "--every", "3", "--seeds", "0", "1"]
 CONFIG = """
@@ -246,6 +247,20 @@ def test_a_bad_file_is_answered_in_words(text, message, tmp_path, capsys):
     with pytest.raises(SystemExit, match="2"):
         main(["race", "--config", str(path)])
     assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("flag", "names"), [("--tasks", TASKS), ("--methods", tuple(METHODS))])
+def test_help_names_what_there_is(flag, names):
+    parser = argparse.ArgumentParser()
+    command.add_arguments(parser)
+    told = next(action.help for action in parser._actions if flag in action.option_strings)
+    assert f" of {', '.join(names)}" in told
+
+
+def test_an_error_shows_the_usage_of_its_command(capsys):
+    with pytest.raises(SystemExit, match="2"):
+        main(["race", "--tasks", "upright"])
+    assert capsys.readouterr().err.startswith("usage: wonderland race [-h]")
 
 
 def test_help_comes_without_torch():

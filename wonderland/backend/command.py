@@ -34,12 +34,20 @@ def add_arguments(parser: ArgumentParser) -> None:
     """Give a parser the flags of a race; torch is not needed for it."""
     add = parser.add_argument
     add("--config", type=Path, metavar="FILE.toml", help="settings by name, as in RaceSettings; flags go before it")
-    add("--tasks", nargs="+", help="the course, 2 to 5 tasks, the first already learned; default: upright rotated")
+    add(
+        "--tasks",
+        nargs="+",
+        metavar="TASK",
+        help="the course, 2 to 5 tasks, the first already learned, of upright, rotated, permuted, mirrored, inverted, "
+        "low, high, contradictory; default: upright rotated",
+    )
     add(
         "--methods",
         nargs="+",
         metavar="METHOD",
-        help="who races, with settings if wanted: lora:rank=4,lr=0.003,name=small; default: full lora oft osft gpm",
+        help="who races, of full, l2sp, lora, oft, osft, osft-joint, osft-dense, osft-gradient, osft-random, gpm, "
+        "replay, joint, frozen, with settings if wanted: lora:rank=4,lr=0.003,name=small; "
+        "default: full lora oft osft gpm",
     )
     add("--seeds", nargs="+", type=int, metavar="SEED", help="default: 0")
     add("--steps", type=int, help="training steps on each task; default: 300")
