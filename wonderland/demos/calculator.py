@@ -140,7 +140,7 @@ class Calculator(Demo):
         return [
             canvas.picture(
                 canvas.draw(hv.Segments, "lines", color=ink.grid),
-                canvas.draw(hv.Segments, "bars", {"color": "ink"}, line_width=4),
+                canvas.draw(hv.Segments, "bars", {"line_color": "ink"}, line_width=4),
                 canvas.draw(hv.Segments, "full", color=ink.text, line_width=1.5),
                 canvas.draw(
                     hv.Points,
