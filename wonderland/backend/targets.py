@@ -107,12 +107,12 @@ def merge(model: Model) -> Model:
 
 
 @contextmanager
-def about(name: str) -> Iterator[None]:
-    """Let an error tell which layer it is about."""
+def about(name: str, kind: str = "layer") -> Iterator[None]:
+    """Let an error tell which layer, or what else, it is about."""
     try:
         yield
     except (TypeError, ValueError) as error:
-        raise type(error)(f"layer {name!r}: {error}") from None
+        raise type(error)(f"{kind} {name!r}: {error}") from None
 
 
 def replace(model: nn.Module, replacements: Mapping[nn.Module, nn.Module]) -> None:
