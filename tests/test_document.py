@@ -1,6 +1,7 @@
 """One reader's page, without a browser."""
 
 import html
+from functools import partial
 
 import panel as pn
 import param
@@ -10,6 +11,7 @@ from panel.util import edit_readonly
 from wonderland import ledger
 from wonderland.document import Document
 from wonderland.prose import chapters
+from wonderland.slot import Slot
 
 
 def headings(document: Document) -> str:
@@ -57,6 +59,22 @@ def test_a_bad_address_is_answered_on_the_page() -> None:
     document = Document("?chapter=3&angle=ten")
     assert "Angle in degrees is “ten”" in document._main[1].object
     assert "<b>" not in Document("?chapter=3&map=<b>tea</b>")._main[1].object
+
+
+def test_a_demo_is_built_once_the_reader_is_near() -> None:
+    """Even a chapter's page costs little to open; what its demo loads waits, too."""
+    shown: list[str] = []
+    document = Document("?chapter=10")
+    for demo in document.demos.values():
+        demo.on_shown = partial(shown.append, type(demo).__name__)
+    places = document._main.select(Slot)
+    assert len(places) == len(document.demos) == 2
+    assert not shown
+    places[1].near = True
+    assert shown == ["Budget"]
+    assert len(document._main.select(Slot)) == 1
+    places[0].near = True
+    assert shown == ["Budget", "Calculator"]
 
 
 def test_each_reader_has_demos_of_their_own() -> None:

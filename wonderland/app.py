@@ -13,7 +13,7 @@ Syncable._debounce = 1  # ms; Panel's 50 would be most of the time between a con
 pn.extension()
 
 if pn.state.served:
-    query = urlencode({name: values[0].decode() for name, values in pn.state.session_args.items()})
+    query = urlencode({name: values[0].decode(errors="replace") for name, values in pn.state.session_args.items()})
     phone = "Mobi" in pn.state.headers.get("User-Agent", "")
     light = pn.state.cookies.get("wonderland-theme") == "light"  # as the reader left it; see address.py
     Document("?" + query if query else "", dark=not light, narrow=phone).page.servable()

@@ -12,6 +12,7 @@ import wonderland
 from wonderland import address, ledger
 from wonderland.demos.base import Claim, Demo
 from wonderland.prose import Chapter, chapters
+from wonderland.slot import slot
 from wonderland.theme import DARK, LIGHT, SANS, Assets, html, palette
 
 TITLE = "Down the Orthogonal Rabbit Hole"
@@ -33,8 +34,8 @@ _MAIN = """
 class Document(pn.viewable.Viewer):
     """One reader's page.
 
-    A chapter is built when it is first opened; its demo then lives as long as the session, so going back finds it as
-    it was left.
+    A chapter is built when it is opened, and what a demo shows when a reader comes near; the demo then lives as long
+    as the session, so going back finds it as it was left.
     """
 
     chapter = param.Integer(default=0, bounds=(0, 13), doc="Number of the chapter on screen; 0 is the opening.")
@@ -79,6 +80,8 @@ class Document(pn.viewable.Viewer):
         number, state, problems = address.decode(search)
         self.chapter = number
         demos = self._demos_of(number)
+        if not demos:
+            problems += [f"“{name}” is no control of this chapter; it is ignored." for name in state]
         for demo, own in zip(demos, address.shared(state, demos), strict=True):
             with param.parameterized.batch_call_watchers(demo):
                 demo.reset()
@@ -134,17 +137,22 @@ class Document(pn.viewable.Viewer):
         self._sidebar.object = sidebar_html(self.chapter)
         self._address.heading = f"{chapter.title} · {TITLE}" if chapter.number else TITLE
         self._address.search = self._here()
-        for demo in self._demos_of(self.chapter):
-            demo.on_shown()
 
     def _part(self, kind: str, content: str) -> pn.viewable.Viewable:
         if kind == "html":
             return html(f'<div class="prose">{content}</div>', "prose")
         if kind == "demo":
-            return pn.Column(self.demo(content), sizing_mode="stretch_width", margin=(10, 0, 34, 0))
+            make = partial(self._card, content)
+            return slot(make) if self.chapter else make()  # the opening begins with its picture
         if kind == "contents":
             return html(f'<div class="contents">{contents_html()}</div>', "prose", margin=(0, 0, 20, 0))
         return getattr(ledger, kind)(self)
+
+    def _card(self, name: str) -> pn.Column:
+        demo = self.demo(name)
+        card = pn.Column(demo, sizing_mode="stretch_width", margin=(10, 0, 34, 0))
+        demo.on_shown()
+        return card
 
     def _make_page(self, narrow: bool) -> pmui.Page:
         def mode(ink, name: str) -> dict:

@@ -7,6 +7,9 @@ from typing import Any
 import numpy as np
 from playwright.sync_api import Browser, ConsoleMessage, Locator, Page, Request
 
+from wonderland.address import decode
+from wonderland.prose import chapters
+
 _COLUMNS = """mark => {
   const found = []
   for (const doc of Bokeh.documents) for (const model of doc._all_models.values())
@@ -35,10 +38,23 @@ class Reader:
         self.page.on("request", self._on_request)
 
     def open(self, query: str = "") -> "Reader":
-        """Go to an address, `"?chapter=3&angle=60"` say, and wait until its chapter is there."""
+        """Go to an address, `"?chapter=3&angle=60"` say, and wait until its chapter and all its demos are there."""
         self.page.goto(f"{self.server}/app{query}")
         self.page.locator("header.chapter h1").wait_for()
+        self.come_near(decode(query)[0])
         return self
+
+    def come_near(self, number: int) -> None:
+        """Scroll through a chapter, the opening aside, and back: a demo is built when a reader comes near it."""
+        wanted = sum(kind == "demo" for kind, _ in chapters()[number].parts if number)
+        demos, rooms = self.page.locator(".demo"), self.page.locator(".room")
+
+        def there() -> bool:
+            rooms.evaluate_all("rooms => rooms[0]?.scrollIntoView()")
+            return demos.count() == wanted
+
+        self.wait_for(there, f"{wanted} demos")
+        self.page.locator("header.chapter h1").evaluate("heading => heading.scrollIntoView({ block: 'end' })")
 
     def data(self, mark: str) -> dict[str, list[Any]]:
         """The columns of one mark as the browser holds them."""

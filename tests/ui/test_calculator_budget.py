@@ -107,7 +107,7 @@ def test_names_have_room_on_a_phone(new_reader) -> None:
         }""",
         names["text"],
     )
-    assert height == HEIGHT
+    assert abs(height - HEIGHT) <= 2  # its axes are laid out a little closer where it is the first figure of a page
     left, right = map(math.log10, Budget().marks(Budget().result)["point frame"]["x"])
     places = [math.log10(x) for x in names["x"]]
     assert all(w < room * (right - x) / (right - left) for x, w in zip(places, widths, strict=True))

@@ -118,10 +118,27 @@ def test_figures_that_arrive_while_the_page_grows(reader: Reader) -> None:
     reader.picture()
     reader.page.get_by_role("navigation", name="Chapters").get_by_role("link", name=chapters()[10].title).click()
     reader.wait_for(lambda: heading(reader) == chapters()[10].title, "chapter 10")
+    reader.come_near(10)
     reader.wait_for(lambda: reader.page.locator(".bk-Canvas").count() == 3, "its figures")
     for index in range(3):
         assert reader.picture(index)["width"] > 300
     # Leaving asserts that there was no error on the way.
+
+
+@pytest.mark.parametrize("how", ["scrolling", "by keyboard"])
+def test_a_demo_is_built_when_the_reader_comes_near(new_reader: Callable[..., Reader], how: str) -> None:
+    reader = new_reader(width=390, height=800)
+    reader.page.goto(f"{reader.server}/app?chapter=10")
+    cards, rooms = reader.page.locator(".demo"), reader.page.locator(".room")
+    reader.wait_for(lambda: (cards.count(), rooms.count()) == (1, 1), "the first demo alone")
+    reader.page.wait_for_timeout(500)
+    assert (cards.count(), rooms.count()) == (1, 1)
+    if how == "scrolling":
+        rooms.evaluate_all("rooms => rooms[0].scrollIntoView()")
+    else:
+        reader.page.keyboard.press("Tab")
+    reader.wait_for(lambda: (cards.count(), rooms.count()) == (2, 0), "the second demo")
+    reader.slider("Memory you have, GiB").wait_for()
 
 
 def test_the_keyboard_skips_to_the_text_and_lands_on_headings(reader: Reader) -> None:
@@ -165,6 +182,8 @@ def test_two_visitors_do_not_share_state(new_reader: Callable[..., Reader]) -> N
         ("?chapter=3&angle=", "Angle in degrees is empty"),
         ("?chapter=3&map=teapot", "Map is “teapot”"),
         ("?chapter=3&cheshire=cat", "“cheshire” is no control"),
+        ("?chapter=12&cheshire=cat", "“cheshire” is no control"),
+        ("?chapter=3&angle=%FF", "is “\ufffd”: give"),
         ("?chapter=3&map=<script>alert(1)</script>", "Map is “<script>"),
     ],
 )
