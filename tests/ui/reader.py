@@ -53,7 +53,7 @@ class Reader:
             rooms.evaluate_all("rooms => rooms[0]?.scrollIntoView()")
             return demos.count() == wanted
 
-        self.wait_for(there, f"{wanted} demos")
+        self.wait_for(there, f"{wanted} demos", timeout=40)
         self.page.locator("header.chapter h1").evaluate("heading => heading.scrollIntoView({ block: 'end' })")
 
     def data(self, mark: str) -> dict[str, list[Any]]:
