@@ -54,6 +54,24 @@ _CORNER = """async () => {
 }"""
 
 
+# Pairs of a note in the margin and what it lies upon, by the chapter's anchor.
+_OVERLAPS = """() => [...document.querySelectorAll('section.chapter')].flatMap((chapter) => {
+  const others = [...chapter.querySelectorAll('nav.turn, .demo, .scroll, .cards, .contents')]
+  return [...chapter.querySelectorAll('.note')].flatMap((note) => {
+    const { left, right, top, bottom } = note.getBoundingClientRect()
+    const meets = (r) => left < r.right && r.left < right && top < r.bottom - 1 && r.top < bottom - 1
+    return others.filter((el) => meets(el.getBoundingClientRect())).map((el) => [chapter.id, el.className])
+  })
+})"""
+# What of the page is cut off at an edge, its own or the paper's.
+_CUT = """() => [...document.querySelectorAll('main *')].filter((el) => el.offsetWidth
+  && (el.getBoundingClientRect().right > innerWidth + 1
+    || (el.matches('pre, .scroll, .values, .display') && el.scrollWidth > el.clientWidth + 1)))
+  .map((el) => [el.tagName, el.className, el.closest('[data-demo]')?.id])"""
+PAPER = 688
+"""Width of what is printed on A4, in CSS pixels."""
+
+
 class File:
     """A reader of a file on disk, who remembers every error and every request."""
 
@@ -321,6 +339,29 @@ def test_it_prints_every_picture(book: Path, open_file: Callable[..., File], tmp
     assert min(file.page.evaluate(_CORNER)) > 150
 
 
+def test_nothing_is_cut_off_on_paper_and_no_control_is_on_it(book: Path, open_file: Callable[..., File]) -> None:
+    file = open_file(book, width=PAPER).ready()
+    formulas = file.page.locator("#Budget .formulas")
+    assert (formulas.count(), formulas.first.is_visible()) == (8, False)
+    file.page.locator("#Budget .opening summary").nth(2).click()
+    file.page.evaluate("window.dispatchEvent(new Event('beforeprint'))")
+    file.page.emulate_media(media="print")
+    assert file.page.evaluate(_CUT) == []
+    controls = file.page.locator("button, input, select, nav")
+    assert [each.evaluate("el => el.outerHTML") for each in controls.all() if each.is_visible()] == []
+    assert all(each.is_visible() for each in formulas.all())
+    file.page.emulate_media(media="screen")
+    file.page.evaluate("window.dispatchEvent(new Event('afterprint'))")
+    assert [each.is_visible() for each in formulas.all()] == [n == 2 for n in range(8)]
+
+
+@pytest.mark.parametrize("width", [1280, 1400, 2200])
+def test_no_note_in_the_margin_lies_on_what_follows(book: Path, open_file: Callable[..., File], width: int) -> None:
+    file = open_file(book, width).ready()
+    assert file.page.locator(".note").count() > 10
+    assert file.page.evaluate(_OVERLAPS) == []
+
+
 @pytest.mark.parametrize("width", [1400, 390])
 def test_without_javascript_it_can_be_read(book: Path, open_file: Callable[..., File], width: int) -> None:
     file = open_file(book, width=width, java_script_enabled=False)
@@ -333,6 +374,8 @@ def test_without_javascript_it_can_be_read(book: Path, open_file: Callable[..., 
     assert file.page.locator("math").count() > 100
     for name in ("RotationDemo", "ProjectionDemo"):
         assert not file.page.locator(f"#{name} .controls .field").first.is_visible()
+    file.page.emulate_media(media="print")
+    assert not file.page.locator("#Budget .opening").is_visible()  # no script opens it
 
 
 def test_one_demo_in_a_frame_tells_its_height(tmp_path: Path, browser: Browser, open_file: Callable[..., File]) -> None:

@@ -446,9 +446,12 @@
 
   // In two steps: between them the figures take in the light theme's colors, which they do not do at once.
   let before = null
+  let folded = []
   window.addEventListener('beforeprint', () => {
     before = root.dataset.theme
     theme('light')
+    folded = [...document.querySelectorAll('.words details:not([open])')]
+    for (const fold of folded) fold.open = true
   })
   window.addEventListener('beforeprint', () => {
     for (const player of players) player.print()
@@ -457,6 +460,7 @@
   window.addEventListener('afterprint', () => {
     root.classList.remove('printing')
     document.querySelectorAll('img.printed').forEach((image) => image.remove())
+    for (const fold of folded) fold.open = false
     theme(before)
   })
 
