@@ -284,6 +284,14 @@ def test_what_cannot_be_compared_is_refused(batch, message):
         linear_cka(nn.Sequential(nn.Linear(6, 4)).double(), [batch])
 
 
+@pytest.mark.parametrize("similarity", ["cosine", "cka"])
+def test_empty_batches_say_nothing(similarity):
+    model = nn.Sequential(nn.Linear(6, 6))
+    with pytest.raises(ValueError, match="layer '0' saw no input"):
+        adaptive_keep(model, [torch.empty(0, 6)], similarity=similarity)
+    adaptive_keep(model, [torch.empty(0, 6), torch.randn(20, 6).abs()], similarity="cka")
+
+
 def negative():
     model = nn.Sequential(nn.Linear(8, 8)).double()
     model[0].weight.data = -torch.eye(8).double()

@@ -346,6 +346,40 @@ def test_restoring_after_every_step_keeps_the_raw_weight_right():
     assert moved(restore(model)[0].W, bases, old)[0] < 1e-13
 
 
+def minimise(layer, x, y, search):
+    optimizer = torch.optim.LBFGS(layer.parameters(), lr=0.5 if search is None else 1, line_search_fn=search)
+
+    def closure():
+        optimizer.zero_grad()
+        loss = (layer(x) - y).square().mean()
+        loss.backward()
+        return loss
+
+    for _ in range(20):
+        optimizer.step(closure)
+
+
+@forms
+@pytest.mark.parametrize("search", [None, "strong_wolfe"])
+@pytest.mark.parametrize("way", ["itself", "deepcopy", "pickle"])
+def test_lbfgs_finds_the_best_allowed_weight(form, search, way):
+    """Its direction comes of gradients and weights of several passes, which have to be of what is free alone."""
+    plain = linear(6, 8)
+    old, bases = plain.weight.detach().clone(), singular(plain, 3)
+    layer = FORMS[form](plain, bases)
+    x, y = torch.randn(40, 8, dtype=torch.float64), torch.randn(40, 6, dtype=torch.float64)
+    minimise(layer, x, y, search)
+    if way != "itself":
+        layer = copy.deepcopy(layer) if way == "deepcopy" else pickle.loads(pickle.dumps(layer))
+        minimise(layer, x, y, search)
+    # Least squares over C alone, in closed form.
+    U, V = (torch.linalg.svd(basis).U[:, 3:] for basis in bases)
+    kept = old - U @ (U.mT @ old @ V) @ V.mT
+    C = torch.linalg.lstsq(x @ V, (y - plain.bias.detach() - x @ kept.mT) @ U).solution.mT
+    torch.testing.assert_close(layer.weight.detach(), kept + U @ C @ V.mT, rtol=0, atol=1e-4)
+    assert moved(layer.merged(), bases, old)[0] < 1e-13
+
+
 def test_another_optimizer_does_not_disturb_a_backward_pass():
     """Restoring writes into W, which a graph may still need: so it waits for W itself to be moved."""
     layer, other = Dense(linear(6, 6), arbitrary(linear(6, 6), 2, 2)), linear(1, 6)

@@ -519,6 +519,14 @@ def test_tied_layers_are_left_alone_by_default():
     assert model[0].weight is model[2].weight
 
 
+@methods
+def test_what_could_never_be_trained_is_not_made(model, method):
+    before = state(model)
+    with torch.inference_mode(), pytest.raises(RuntimeError, match=r"under torch\.inference_mode\(\) can never be"):
+        constrain(model, method=method)
+    assert_state(model, before)
+
+
 def test_layers_tied_in_memory_are_left_alone_by_default():
     model = constrain(tied_in_memory())
     assert list(leak(model)) == ["1"]

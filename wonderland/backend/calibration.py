@@ -110,7 +110,8 @@ def adaptive_keep(
     ------
     TypeError, ValueError
         As :func:`wonderland.backend.targets.chosen`; if mrr or trr is outside its range, the similarity is unknown, a
-        layer has no such module around it, or the mean cosine is not above 0, where importance has no meaning.
+        layer saw no input or has no such module around it, or the mean cosine is not above 0, where importance has no
+        meaning.
     """
     mrr = number(mrr, "mrr", 0, 1, "it is the least fraction to retain")
     trr = number(trr, "trr", mrr, 1, "it is the mean fraction to retain, from mrr to 1")
@@ -148,6 +149,8 @@ def linear_cka(model: nn.Module, batches: Batches, targets: Iterable[str] | None
     seen = dict.fromkeys(layers, 0)
 
     def record(name: str, layer: nn.Module, args: tuple, output: torch.Tensor) -> None:
+        if not output.numel():
+            return
         y = output.movedim(-3, -1) if isinstance(layer, nn.Conv2d) else output
         y = double(y.reshape(-1, y.shape[-1]))
         both = torch.cat([double(_inputs(layer, args[0])).reshape(len(y), -1), y], dim=1)
@@ -159,7 +162,9 @@ def linear_cka(model: nn.Module, batches: Batches, targets: Iterable[str] | None
     found = {}
     for name, layer in layers.items():
         if not seen[name]:
-            raise ValueError(f"layer {name!r} saw no input: no batch reached it. Leave it out of targets.")
+            raise ValueError(
+                f"layer {name!r} saw no input: no batch reached it, or empty ones. Leave it out of targets."
+            )
         spread = moments[name] - torch.outer(sums[name], sums[name]) / seen[name]
         if not torch.isfinite(spread).all():
             raise ValueError(f"layer {name!r} saw inputs or gave outputs that are NaN or infinite.")
@@ -198,6 +203,8 @@ def _cosines(model: nn.Module, batches: Batches, targets: Iterable[str] | None) 
     means = {}
     for name, outer in around.items():
         total, count = next(cosines[each] for each in outer if each in cosines)
+        if not count:
+            raise ValueError(f"layer {name!r} saw no input: the batches are empty. Give at least one sample.")
         means[name] = total / count
     return means
 

@@ -39,11 +39,20 @@ class Constrained(StandIn):
         "weight" where the bases are singular vectors of the weight, else "given".
     form : str
         Name of the form.
+
+    Raises
+    ------
+    RuntimeError
+        Under ``torch.inference_mode()``: what is made there can never be trained.
     """
 
     form: str
 
     def __init__(self, plain: nn.Module, bases: Bases, train_bias: bool = False):
+        if torch.is_inference_mode_enabled():
+            raise RuntimeError(
+                "a layer made under torch.inference_mode() can never be trained: constrain outside of it."
+            )
         super().__init__()
         W = weight_matrix(plain).detach()
         self.base, self.basis = "", "given"

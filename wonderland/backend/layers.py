@@ -1,4 +1,4 @@
-"""Layers of which only the free block can be trained: three forms of one weight.
+"""Layers of which only the free block can be trained: three forms of one weight (the third in ``dense``).
 
 A weight W is m×n (out×in); the columns of U_h (m×k_u) and V_h (n×k_v) are the protected directions, those of
 U⊥ and V⊥ the rest. In the bases Q_U = [U_h U⊥] and Q_V = [V_h V⊥] the weight is M = Q_Uᵀ W Q_V, and training
@@ -10,14 +10,12 @@ C is the free block of the weight itself, not of its change. So weight decay mea
 it does for a plain layer, and W need not be held beside it.
 """
 
-import weakref
-
 import torch
 from torch import nn
 from torch.nn.functional import linear
-from torch.optim.optimizer import register_optimizer_step_post_hook
 
-from wonderland.backend.constrained import Bases, Constrained, double, is_sharded, sharded_like, whole
+from wonderland.backend.constrained import Bases, Constrained, double, whole
+from wonderland.backend.dense import Dense
 from wonderland.backend.folding import Folded, folds
 from wonderland.backend.plain import working
 from wonderland.backend.reflectors import columns, complement, reflectors
@@ -164,96 +162,6 @@ class Reflected(Constrained):
         self.C.copy_(M[self.k_u :, self.k_v :])
 
 
-class Dense(Constrained):
-    """W′ itself is the parameter ``W``, and what an optimizer did to its protected part is undone.
-
-    With A = U_hᵀW and B = WV_h of the start, W ← W − (WV_h − B)V_hᵀ − U_h(U_hᵀW − A) + U_h(U_hᵀWV_h − S)V_hᵀ,
-    S = U_hᵀB: no drift, and no old weight is held. It costs 2mn(k_u + k_v) multiplications a step, however
-    many vectors, and (m + n)(k_u + k_v) numbers beside W.
-
-    This happens by itself before the weight is next used: by ``forward``, ``weight``, ``state_dict()``,
-    merging, measuring. To read the raw parameter, or where it was moved through ``.data``, call
-    :meth:`restore`.
-    """
-
-    form = "dense"
-
-    def _hold(self, W: torch.Tensor, bases: Bases) -> None:
-        # In the type that the splitting works in: in a lower one, A and B would round more than W does.
-        self.register_buffer("U_h", bases.U.contiguous())
-        self.register_buffer("V_h", bases.V.contiguous())
-        self.register_buffer("A", bases.U.mT @ W.to(bases.U.dtype))
-        self.register_buffer("B", W.to(bases.V.dtype) @ bases.V)
-        self.W = nn.Parameter(W.clone(memory_format=torch.contiguous_format))
-        self._restored_at = self._now()
-        self._sharded = False
-        _watch(self)
-
-    @torch.no_grad()
-    def restore(self) -> None:
-        """Undo every change of W in a protected direction.
-
-        Of a sharded weight (FSDP2), too, one layer gathered at a time; every process has to call it.
-        """
-        W = self.W.detach()
-        self._sharded = self._sharded or is_sharded(W)
-        gathered = whole(W)
-        with torch.autocast(gathered.device.type, enabled=False):
-            U, V = self.U_h, self.V_h
-            work = gathered.to(U.dtype)  # W itself unless its precision is low
-            right = work @ V - self.B
-            left = torch.addmm(self.A, U.mT, work, beta=-1)
-            left = torch.addmm(left, U.mT @ right, V.mT, alpha=-1)  # what `right` already undoes
-            # Both in one pass over W.
-            work.addmm_(torch.cat([right, U], 1), torch.cat([V.mT, left]), alpha=-1)
-        if work is not W:
-            W.copy_(sharded_like(W, work.to(W.dtype)))
-        self._restored_at = self._now()
-
-    def _now(self) -> tuple[int, int]:
-        # A copy of the parameter, or what replaces it, is another object.
-        return id(self.W), self.W._version
-
-    def _restored(self) -> nn.Parameter:
-        # While it is gathered for a pass, a sharded weight is a copy; its shards were restored after the step.
-        gathered = self._sharded and not is_sharded(self.W)
-        if not gathered and self._restored_at != self._now():
-            self.restore()
-        return self.W
-
-    def _matrix(self, device: torch.device, dtype: torch.dtype | None) -> torch.Tensor:
-        return whole(self._restored()).to(device, dtype)
-
-    def _apply_weight(self, x: torch.Tensor) -> torch.Tensor:
-        return linear(x, self._restored(), self.bias)
-
-    def __getstate__(self) -> dict[str, object]:
-        self._restored()
-        return self.__dict__.copy()
-
-    def __setstate__(self, state: dict[str, object]) -> None:
-        super().__setstate__(state)
-        _watch(self)
-
-    def _save_to_state_dict(self, *args: object, **kwargs: object) -> None:
-        self._restored()
-        super()._save_to_state_dict(*args, **kwargs)
-
-    def bases(self) -> Bases:
-        """The bases as given."""
-        return Bases(double(self.U_h), double(self.V_h))
-
-    def kept(self, bases: Bases) -> tuple[torch.Tensor, torch.Tensor]:
-        """A and B as kept."""
-        return double(self.A), double(self.B)
-
-    @torch.no_grad()
-    def learn(self, W: torch.Tensor) -> None:
-        """Take over the free block of W."""
-        self.W.copy_(W)
-        self.restore()
-
-
 FORMS = {form.form: form for form in (Held, Reflected, Dense)}
 
 
@@ -285,25 +193,3 @@ def _blocks(M: torch.Tensor, k_u: int, k_v: int) -> tuple[torch.Tensor, ...]:
 
 def _to(tensor: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
     return tensor.detach().to(like.device, like.dtype)
-
-
-def _watch(layer: Dense) -> None:
-    _dense.append(weakref.ref(layer, _dense.remove))
-
-
-def _after_step(optimizer: torch.optim.Optimizer, *_: object) -> None:
-    # A fused optimizer moves a parameter without counting its version up. Shards must be right before they are
-    # gathered, and are restored at once: layers are listed as they were made, the same in every process.
-    layers = [layer for reference in tuple(_dense) if (layer := reference()) is not None]
-    if not layers:
-        return
-    moved = {id(parameter) for group in optimizer.param_groups for parameter in group["params"]}
-    for layer in layers:
-        if id(layer.W) in moved:
-            layer._restored_at, layer._sharded = None, is_sharded(layer.W)
-            if layer._sharded:
-                layer.restore()
-
-
-_dense: list[weakref.ref[Dense]] = []
-register_optimizer_step_post_hook(_after_step)
