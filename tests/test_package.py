@@ -51,6 +51,7 @@ LAYERS = [
     "address",
     "comparison",
     "ledger",
+    "slot",
     "document",
     "snapshots",
     "app",
