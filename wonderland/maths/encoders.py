@@ -23,14 +23,7 @@ def distilbert(c: Sizes) -> Made:
     h, f, layers, heads = c("dim"), c("hidden_dim"), c.blocks("n_layers"), c("n_heads")
     positions = c("max_position_embeddings")
     c.share("dim", "n_heads")
-    linears = (
-        Linear("q_lin", h, h, layers, "query", "attention"),
-        Linear("k_lin", h, h, layers, "key", "attention"),
-        Linear("v_lin", h, h, layers, "value", "attention"),
-        Linear("out_lin", h, h, layers, "output", "attended", kept=True),
-        Linear("lin1", h, f, layers, "mlp", "mlp"),
-        Linear("lin2", f, h, layers, "mlp", "activated"),
-    )
+    linears = _blocks(h, f, layers, "q_lin", "k_lin", "v_lin", "out_lin", "lin1", "lin2")
     embeddings = (c("vocab_size") + positions) * h + 2 * h
     total = embeddings + weights(linears) + layers * (5 * h + f + 4 * h)
     return total, linears, Body(h, layers, 4 * h + f, 2 * h, h, False, heads, h, 0, positions)
@@ -106,12 +99,7 @@ def _bert(c: Sizes, e: int, beside: tuple[Linear, ...]) -> Made:
     positions = c("max_position_embeddings")
     c.share("hidden_size", "num_attention_heads")
     linears = (
-        Linear("query", h, h, layers, "query", "attention"),
-        Linear("key", h, h, layers, "key", "attention"),
-        Linear("value", h, h, layers, "value", "attention"),
-        Linear("attention.output.dense", h, h, layers, "output", "attended", kept=True),
-        Linear("intermediate.dense", h, f, layers, "mlp", "mlp"),
-        Linear("output.dense", f, h, layers, "mlp", "activated"),
+        *_blocks(h, f, layers, "query", "key", "value", "attention.output.dense", "intermediate.dense", "output.dense"),
         *beside,
     )
     embeddings = (c("vocab_size") + positions + c("type_vocab_size", 2)) * e + 2 * e
@@ -125,3 +113,16 @@ def _patches(c: Sizes, h: int, tokens: int) -> tuple[int, int]:
     c.share("hidden_size", "num_attention_heads")
     longest = (c("image_size") // patch) ** 2 + tokens
     return c("num_channels", 3) * patch**2 * h + h + tokens * h + longest * h, longest
+
+
+def _blocks(h: int, f: int, layers: int, *names: str) -> tuple[Linear, ...]:
+    """The six linear layers of each block, by their names in order."""
+    query, key, value, output, up, down = names
+    return (
+        Linear(query, h, h, layers, "query", "attention"),
+        Linear(key, h, h, layers, "key", "attention"),
+        Linear(value, h, h, layers, "value", "attention"),
+        Linear(output, h, h, layers, "output", "attended", kept=True),
+        Linear(up, h, f, layers, "mlp", "mlp"),
+        Linear(down, f, h, layers, "mlp", "activated"),
+    )
