@@ -9,6 +9,7 @@ import sys
 import tomllib
 import zipfile
 from collections.abc import Callable
+from functools import cache
 from importlib.metadata import packages_distributions, requires
 from pathlib import Path
 
@@ -95,6 +96,7 @@ def _only_for_types(node: ast.AST) -> bool:
     return isinstance(node, ast.If) and ast.unparse(node.test).endswith("TYPE_CHECKING")
 
 
+@cache
 def _loads_torch(module: str) -> bool:
     """Whether importing one of our modules imports torch, at once and by whatever way."""
     path = ROOT.joinpath(*module.split(".")).with_suffix(".py")
