@@ -1,7 +1,7 @@
 """What each process of ``test_distributed.py`` runs: the same training, alone or shared by two.
 
-Usage: ``torchrun --nproc-per-node 2 distributed.py ddp|fsdp METHOD FOLDER``; rank 0 saves the merged weights and the
-leak there.
+Usage: ``torchrun --nproc-per-node 2 distributed.py FOLDER``; rank 0 saves the merged weights and the leak of each case
+there.
 """
 
 import sys
@@ -18,6 +18,7 @@ from torch.nn.parallel import DistributedDataParallel
 from wonderland.backend.osft import constrain, leak, merge
 
 STEPS, SAMPLES = 20, 24
+CASES = [("ddp", "core"), ("ddp", "dense"), ("fsdp", "core")]
 
 
 def model_of(method: str) -> nn.Module:
@@ -48,20 +49,21 @@ def outcome(model: nn.Module) -> dict[str, torch.Tensor]:
 
 def main() -> None:
     """One of two processes."""
-    kind, method, folder = sys.argv[1:]
+    (folder,) = sys.argv[1:]
     dist.init_process_group("gloo")
     rank, world = dist.get_rank(), dist.get_world_size()
-    model = model_of(method)
     part = slice(rank, None, world)
-    if kind == "ddp":
-        train(DistributedDataParallel(model, broadcast_buffers=False), part)
-    else:
-        for layer in (model[0], model[2], model):
-            fully_shard(layer, mesh=init_device_mesh("cpu", (world,)))
-        train(model, part)
-    found = outcome(model)
-    if rank == 0:
-        save_file(found, Path(folder) / "found.safetensors")
+    for kind, method in CASES:
+        model = model_of(method)
+        if kind == "ddp":
+            train(DistributedDataParallel(model, broadcast_buffers=False), part)
+        else:
+            for layer in (model[0], model[2], model):
+                fully_shard(layer, mesh=init_device_mesh("cpu", (world,)))
+            train(model, part)
+        found = outcome(model)
+        if rank == 0:
+            save_file(found, Path(folder) / f"{kind}-{method}.safetensors")
     dist.destroy_process_group()
 
 

@@ -12,16 +12,21 @@ from safetensors.torch import load_file
 from tests.backend import distributed
 
 
-@pytest.mark.parametrize(("kind", "method"), [("ddp", "core"), ("ddp", "dense"), ("fsdp", "core")])
-def test_two_processes_give_the_weights_of_one(kind: str, method: str, tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder in which two processes have left what they found, case by case."""
+    folder = tmp_path_factory.mktemp("trained")
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     script = Path(distributed.__file__)
     environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(script.parents[2])}
-    done = subprocess.run(
-        [*command, str(script), kind, method, str(tmp_path)], env=environment, capture_output=True, text=True
-    )
+    done = subprocess.run([*command, str(script), str(folder)], env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-3000:]
-    two = load_file(tmp_path / "found.safetensors")
+    return folder
+
+
+@pytest.mark.parametrize(("kind", "method"), distributed.CASES)
+def test_two_processes_give_the_weights_of_one(kind: str, method: str, trained: Path) -> None:
+    two = load_file(trained / f"{kind}-{method}.safetensors")
     start = distributed.model_of(method)
     weights = {f"{name}.weight": start[int(name)].weight.detach().clone() for name in ("0", "2")}
     model = distributed.model_of(method)
