@@ -113,11 +113,11 @@ def notebook(browser: Browser, jupyter: tuple[str, Path]) -> Iterator[Notebook]:
     made.metadata.kernelspec = {"name": "python3", "display_name": "Python 3", "language": "python"}
     nbformat.write(made, folder / "alice.ipynb")
     reader = Notebook(browser, address)
-    speed = reader.context.new_cdp_session(reader.page)
-    speed.send("Emulation.setCPUThrottlingRate", {"rate": 4})  # the race is over before its display is drawn
     reader.page.goto(f"{address}/lab/tree/alice.ipynb")
     reader.page.locator(".jp-Notebook").wait_for()
     reader.page.evaluate(_READY)
+    speed = reader.context.new_cdp_session(reader.page)
+    speed.send("Emulation.setCPUThrottlingRate", {"rate": 4})  # the race is over before its display is drawn
     reader.page.get_by_role("menuitem", name="Run", exact=True).click()
     reader.page.get_by_role("menuitem", name="Run All Cells", exact=True).click()
     prompts = reader.page.locator(".jp-InputPrompt")
