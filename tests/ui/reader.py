@@ -1,7 +1,7 @@
 """A reader in a real browser: opens the page, moves controls, and reads what is really on screen."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 
 import numpy as np
@@ -10,16 +10,19 @@ from playwright.sync_api import Browser, ConsoleMessage, Locator, Page, Request
 from wonderland.address import decode
 from wonderland.prose import chapters
 
-_COLUMNS = """mark => {
-  const found = []
-  for (const doc of Bokeh.documents) for (const model of doc._all_models.values())
-    if (model.name === mark && model.type === 'ColumnDataSource') found.push(model)
-  if (!found.length) return null
-  // After a change of theme the page still knows the figures that it replaced: the latest counts.
-  const { data } = found.reduce((a, b) => Number(b.id.slice(1)) > Number(a.id.slice(1)) ? b : a)
-  const entries = data instanceof Map ? [...data] : Object.entries(data)
-  const plain = value => ArrayBuffer.isView(value) ? Array.from(value) : value
-  return Object.fromEntries(entries.map(([name, column]) => [name, Array.from(column, plain)]))
+_COLUMNS = """marks => {
+  const columns = mark => {
+    const found = []
+    for (const doc of Bokeh.documents) for (const model of doc._all_models.values())
+      if (model.name === mark && model.type === 'ColumnDataSource') found.push(model)
+    if (!found.length) return null
+    // After a change of theme the page still knows the figures that it replaced: the latest counts.
+    const { data } = found.reduce((a, b) => Number(b.id.slice(1)) > Number(a.id.slice(1)) ? b : a)
+    const entries = data instanceof Map ? [...data] : Object.entries(data)
+    const plain = value => ArrayBuffer.isView(value) ? Array.from(value) : value
+    return Object.fromEntries(entries.map(([name, column]) => [name, Array.from(column, plain)]))
+  }
+  return marks.map(columns)
 }"""
 
 
@@ -62,7 +65,11 @@ class Reader:
 
     def found(self, mark: str) -> dict[str, list[Any]] | None:
         """The same, or None where no picture on the page draws that mark just now."""
-        return self.page.evaluate(_COLUMNS, mark)
+        return self.found_of([mark])[mark]
+
+    def found_of(self, marks: Collection[str]) -> dict[str, dict[str, list[Any]] | None]:
+        """The same of several marks, all of one moment."""
+        return dict(zip(marks, self.page.evaluate(_COLUMNS, list(marks)), strict=True))
 
     def column(self, mark: str, name: str) -> np.ndarray:
         """One numeric column of one mark."""

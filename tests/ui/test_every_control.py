@@ -2,6 +2,7 @@
 
 import re
 from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
 
 import numpy as np
 import param
@@ -35,18 +36,23 @@ def test_it_shows_what_python_computes(reader: Reader, number: int, name: str) -
         parameter = kind.param[control]
         if isinstance(parameter, param.Event):
             continue  # what a button does is told by the tests of its own chapter
-        if move(reader, parameter):
+        if move(reader, parameter, twin_of(kind, reader.page.url).offered(control)):
             reader.expect_address(f"{control}=", PATIENCE)
             expect_twin(reader, kind)
             moved.append(control)
     assert moved
 
 
-def move(reader: Reader, parameter: param.Parameter) -> bool:
-    """Move one control to another value; say whether it is on the page in the present state."""
+def move(reader: Reader, parameter: param.Parameter, offered: bool) -> bool:
+    """Move one control to another value; say whether it is on the page in the present state.
+
+    One that is offered in that state is given time to come.
+    """
     label, page = parameter.label, reader.page
     if isinstance(parameter, Real):
         slider, box = reader.slider(label), page.get_by_role("textbox", name=label, exact=True)
+        if not offered and not slider.or_(box).is_visible():
+            return False
         try:
             slider.or_(box).wait_for(timeout=3_000)
         except PlaywrightTimeout:
@@ -74,21 +80,28 @@ def move(reader: Reader, parameter: param.Parameter) -> bool:
     return True
 
 
-def expect_twin(reader: Reader, kind: type[Demo]) -> None:
-    """Wait until picture and readouts are those of a demo in Python, set by the page's own address."""
+@lru_cache(1)  # a page is asked many times before it answers
+def twin_of(kind: type[Demo], url: str) -> Demo:
+    """The demo in the state of an address."""
 
-    def made(url: str) -> Demo:
+    def made() -> Demo:
         twin = kind(dark=True)
         _, state, _ = address.decode(url.partition("?")[2])
         assert not address.apply(twin, state), url
         return twin
 
+    # In a thread where no event loop runs, a demo computes all it shows before it goes on.
+    with ThreadPoolExecutor(1) as thread:
+        return thread.submit(made).result()
+
+
+def expect_twin(reader: Reader, kind: type[Demo]) -> None:
+    """Wait until picture and readouts are those of a demo in Python, set by the page's own address."""
+
     def differences() -> list[str]:
-        # In a thread where no event loop runs, a demo computes all it shows before it goes on.
-        with ThreadPoolExecutor(1) as thread:
-            twin = thread.submit(made, reader.page.url).result()
+        twin = twin_of(kind, reader.page.url)
         marks = twin.marks(twin.result)
-        on_page = {mark: found for mark in marks if (found := reader.found(mark)) is not None}
+        on_page = {mark: found for mark, found in reader.found_of(marks).items() if found is not None}
         assert on_page
         wrong = [mark for mark, columns in on_page.items() if not same(columns, marks[mark])]
         shown = readouts(reader)
