@@ -14,7 +14,7 @@ from torch.utils.checkpoint import checkpoint
 from transformers.pytorch_utils import Conv1D
 
 from wonderland.backend.constrained import Bases
-from wonderland.backend.layers import FORMS, Dense, Held, Reflected, cheapest
+from wonderland.backend.layers import FORMS, Dense, Held, Rotated, cheapest
 from wonderland.backend.osft import restore
 from wonderland.backend.plain import is_plain, weight_matrix
 from wonderland.maths import subspace
@@ -481,10 +481,10 @@ def test_only_plain_layers_are_plain():
 
 def test_blocks_that_are_zero_are_not_held():
     plain = linear(9, 8, torch.float32)
-    layer = Reflected(plain, singular(plain, 3))
+    layer = Rotated(plain, singular(plain, 3))
     assert layer.M_hf is None
     assert layer.M_fh is None
-    other = Reflected(plain, arbitrary(plain, 3, 2))
+    other = Rotated(plain, arbitrary(plain, 3, 2))
     assert other.M_hf.shape == (3, 6)
     assert other.M_fh.shape == (6, 2)
 
@@ -495,10 +495,12 @@ def test_the_core_forms_multiply_and_hold_what_their_rule_says(m, n, share):
     k = min(max(round(share * min(m, n)), 1), min(m, n) - 1)
     plain = linear(m, n, torch.float32, bias=False)
     bases = singular(plain, k)
-    held, reflected = Held(plain, bases), Reflected(plain, bases)
-    # A matrix multiplies as often as it has numbers; the factors of reflectors, both of them, beside C once.
-    count = {form: sum(part.numel() for part in form.state_dict().values()) for form in (held, reflected)}
-    cheaper = "held" if count[held] < count[reflected] else "reflected"
+    # A matrix multiplies as often as it has numbers; cosines and sines are vectors.
+    count = {
+        form.form: sum(part.numel() for part in form(plain, bases).state_dict().values() if part.ndim == 2)
+        for form in (Held, Rotated)
+    }
+    cheaper = "held" if count["held"] < count["rotated"] else "rotated"
     assert cheapest("core", m, n, k, k) == cheapest("auto", m, n, k, k) == cheaper
     assert cheapest("dense", m, n, k, k) == "dense"
 
@@ -509,7 +511,8 @@ def test_training_takes_less_memory_than_full_fine_tuning_for_every_k(n, share):
     """With AdamW: C, its gradient and two averages of it, and the form's frozen numbers."""
     k = min(max(round(share * n), 1), n - 1)
     p = n - k
-    frozen = n * n + 2 * n * p if cheapest("auto", n, n, k, k) == "held" else 4 * n * k + k * k
+    rotated = k * k + 2 * min(2 * n * k, k * k + p * p + 2 * min(k, p))
+    frozen = n * n + 2 * n * p if cheapest("auto", n, n, k, k) == "held" else rotated
     assert frozen + 4 * p * p <= 4 * n * n
 
 

@@ -270,6 +270,15 @@ def rewritten(path, tensors=None, about=None, **metadata):
     save_file(values, path, old | {"layers": json.dumps(layers)} | metadata)
 
 
+def test_a_file_that_names_a_form_of_earlier_days_is_loaded(base, path):
+    trained = learned(base)
+    save(trained, path)
+    rewritten(path, about=lambda layers: layers["0"].update(form="reflected"))
+    loaded = load(copy.deepcopy(base), path)
+    x = torch.randn(5, 8, dtype=torch.float64)
+    torch.testing.assert_close(loaded(x), trained(x), rtol=0, atol=1e-12)
+
+
 def scaled(name, by):
     return lambda values: values.update({name: values[name] * by})
 

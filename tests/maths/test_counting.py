@@ -14,6 +14,7 @@ from wonderland.maths.counting import (
     buffers_osft_core,
     buffers_osft_factored,
     core_form,
+    core_rotation,
     full,
     lora,
     oft,
@@ -86,8 +87,14 @@ def test_counts_are_those_of_the_arrays_they_name(n, m, data):
     U, Vt = np.empty((m, m)), np.empty((n, n))
     assert osft_core(n, m, k) == np.empty((U[:, k:].shape[1], Vt[k:].shape[0])).size
     held = U[:, k:].size + Vt[k:].size + n * m
-    reflected = 2 * (U[:, :k].size + Vt[:k].size) + k**2
-    assert buffers_osft_core(n, m, k) == (held if core_form(n, m, k)[0] == "held" else reflected)
+    rotated = k**2
+    for Q in (U, Vt):
+        blocks = Q[:k, :k].size + Q[k:, k:].size
+        factors = 2 * Q[:, :k].size
+        kind = "cosine-sine" if blocks < factors else "reflectors"
+        assert core_rotation(len(Q), k) == (kind, min(blocks, factors))
+        rotated += factors if kind == "reflectors" else blocks + 2 * min(Q[:k, :k].shape[0], Q[k:, k:].shape[0])
+    assert buffers_osft_core(n, m, k) == (held if core_form(n, m, k)[0] == "held" else rotated)
     assert psoft(rank) == np.tril_indices(rank, -1)[0].size + 2 * rank
 
 

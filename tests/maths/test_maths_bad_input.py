@@ -84,6 +84,8 @@ INTEGERS = [
     (counting.buffers_osft_factored, "k", LAYER, 4),
     (counting.buffers_osft_core, "k", LAYER, 4),
     (counting.core_form, "k", LAYER, 4),
+    (counting.core_rotation, "k", {"size": 8}, 8),
+    (counting.core_rotation, "size", {"k": 1}, 10**12),
     (counting.psoft, "rank", {}, 10**12),
     (counting.rank_squared, "rank", {}, 10**12),
     (counting.unfreeze_rank_ratio_to_k, "min_dim", {"u": 0.5}, 10**12),

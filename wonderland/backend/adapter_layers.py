@@ -69,9 +69,9 @@ class Full(Adapter):
         """The weight, m×n."""
         return self.W
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Apply the layer to x (…×n); gives …×m."""
-        return apply_linear(x, self.W, self.bias)
+    def forward(self, input: torch.Tensor) -> torch.Tensor:
+        """Apply the layer to vectors (…×n); gives …×m."""
+        return apply_linear(input, self.W, self.bias)
 
     def plain(self) -> nn.Linear:
         """A plain layer with the very same weight and bias, so that ties last."""
@@ -122,9 +122,9 @@ class LoRA(Adapter):
         """W′, m×n."""
         return self.W + self.scale * self.B @ self.A
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Apply the layer to x (…×n); gives …×m."""
-        return apply_linear(x, self.W, self.bias) + self.scale * apply_linear(apply_linear(x, self.A), self.B)
+    def forward(self, input: torch.Tensor) -> torch.Tensor:
+        """Apply the layer to vectors (…×n); gives …×m."""
+        return apply_linear(input, self.W, self.bias) + self.scale * apply_linear(apply_linear(input, self.A), self.B)
 
     def extra_repr(self) -> str:
         """Sizes, as they stand in the printed model."""
@@ -194,9 +194,9 @@ class OFT(Adapter):
         with torch.autocast(R.device.type, enabled=False):
             return self._rotate(self.W.to(R), R.mT).to(self.W)
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Apply the layer to x (…×n); gives …×m."""
-        return apply_linear(self._rotate(x, self.R.to(x)), self.W, self.bias)
+    def forward(self, input: torch.Tensor) -> torch.Tensor:
+        """Apply the layer to vectors (…×n); gives …×m."""
+        return apply_linear(self._rotate(input, self.R.to(input)), self.W, self.bias)
 
     def extra_repr(self) -> str:
         """Sizes, as they stand in the printed model."""

@@ -96,12 +96,20 @@ class Constrained(StandIn):
         """How many numbers of the weight may be learned, (m−k_u)(n−k_v)."""
         return (self.m - self.k_u) * (self.n - self.k_v)
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Apply the layer with W′, as the plain layer would."""
+    def forward(self, input: torch.Tensor) -> torch.Tensor:
+        """Apply the layer with W′, as the plain layer would.
+
+        Raises
+        ------
+        RuntimeError
+            If the input does not fit the layer.
+        """
         if isinstance(self._shell, nn.Conv2d):
-            return self._shell._conv_forward(x, self.weight, self.bias)
-        y = self._apply_weight(x.reshape(-1, x.shape[-1]))
-        return y.reshape(*x.shape[:-1], self.m)
+            return self._shell._conv_forward(input, self.weight, self.bias)
+        if input.shape[-1:] != (self.n,):
+            raise RuntimeError(f"an input of shape {tuple(input.shape)} does not fit: the last size must be {self.n}.")
+        y = self._apply_weight(input.reshape(-1, input.shape[-1]))
+        return y.reshape(*input.shape[:-1], self.m)
 
     @torch.no_grad()
     def merged(self) -> torch.Tensor:

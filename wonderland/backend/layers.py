@@ -14,11 +14,11 @@ import torch
 from torch import nn
 from torch.nn.functional import linear
 
-from wonderland.backend.constrained import Bases, Constrained, double, whole
+from wonderland.backend.constrained import Bases, Constrained, double, exact_device, whole
 from wonderland.backend.dense import Dense
-from wonderland.backend.folding import Folded, folds
 from wonderland.backend.plain import working
-from wonderland.backend.reflectors import columns, complement, reflectors
+from wonderland.backend.reflectors import complement
+from wonderland.backend.rotations import Rotation, multiplications, rotation
 
 METHODS = ("auto", "core", "dense")
 # A block that is zero but for rounding is left out: below this many units of rounding of ‖W‖.
@@ -26,21 +26,13 @@ NEGLIGIBLE = 64
 
 
 class Held(Constrained):
-    """W′ = P + U⊥ C V⊥ᵀ, with P = W − U⊥ C₀ V⊥ᵀ, U⊥ and V⊥ held; for k about half of the directions and above.
+    """W′ = P + U⊥ C V⊥ᵀ, with P = W − U⊥ C₀ V⊥ᵀ, U⊥ and V⊥ held; for k from two thirds of the directions on.
 
     A vector costs mn + nq + pq + mp multiplications (p = m−k_u, q = n−k_v); there are mn + mp + nq numbers
     beside C, so that training with AdamW takes less memory than training W, 4mn, from k = 0.35 n on.
-
-    Attributes
-    ----------
-    fold : bool
-        Whether a pass of many vectors goes through W′ itself, put together once a pass, which then takes mn
-        numbers until its gradient has been computed; see ``wonderland.backend.folding``. Not below float32 and
-        not under autocast, where W′ would round C.
     """
 
     form = "held"
-    fold = False
 
     def _hold(self, W: torch.Tensor, bases: Bases) -> None:
         U, V = (complement(basis).to(W.dtype) for basis in bases)
@@ -59,14 +51,8 @@ class Held(Constrained):
         return torch.addmm(P, U, C @ V.mT) if C.shape[0] < C.shape[1] else torch.addmm(P, U @ C, V.mT)
 
     def _apply_weight(self, x: torch.Tensor) -> torch.Tensor:
-        if self.fold and self._exact(x) and folds(len(x), self.m, self.n, *self.C.shape):
-            W = self._matrix(x.device, None).detach()
-            return Folded.apply(x, self.C, self.bias, W, self.U_perp, self.V_perp)
         y = linear(x, self.P, self.bias)
         return torch.addmm(y, linear(x @ self.V_perp, self.C), self.U_perp.mT)
-
-    def _exact(self, x: torch.Tensor) -> bool:
-        return x.dtype == working(x.dtype) and not torch.is_autocast_enabled(x.device.type)
 
     def bases(self) -> Bases:
         """Bases of what U⊥ and V⊥ leave over."""
@@ -83,54 +69,48 @@ class Held(Constrained):
         self.C.copy_(_to(self.U_perp, W).mT @ W @ _to(self.V_perp, W))
 
 
-class Reflected(Constrained):
-    """W′ = Q_U M Q_Vᵀ, with neither W nor U⊥, V⊥ held: for fewer protected directions than about half.
+class Rotated(Constrained):
+    """W′ = Q_U M Q_Vᵀ, with neither W nor U⊥, V⊥ held: for fewer protected directions than some two thirds.
 
-    Q_U and Q_V are products of k Householder reflectors in the compact form Q = I − Y T Yᵀ (R. Schreiber and
-    C. Van Loan, "A storage-efficient WY representation for products of Householder transformations", SIAM J.
-    Sci. Stat. Comput. 10, 1989); YT is kept as one factor. A vector costs pq + 2mk_u + 2nk_v + k_uk_v
-    multiplications; there are 2mk_u + 2nk_v + k_uk_v numbers beside C.
+    Q_U and Q_V are the rotations of ``wonderland.backend.rotations``, each in its cheaper form: k reflectors, or a
+    cosine–sine decomposition. Either turns the free directions, and the protected ones, within what they span. With
+    r_u and r_v multiplications for the two, a vector costs r_u + r_v + pq + k_uk_v; there are as many numbers, and
+    the cosines and sines, with C among them.
 
     The blocks of M that join protected and free directions are zero, and left out, where the bases are
     singular vectors of W; for other bases they are frozen.
     """
 
-    form = "reflected"
+    form = "rotated"
 
     def _hold(self, W: torch.Tensor, bases: Bases) -> None:
-        Y_u, YT_u = reflectors(bases.U)
-        Y_v, YT_v = reflectors(bases.V)
-        M = W.to(Y_v.dtype)
-        size = M.norm()
-        M = torch.addmm(M, M @ YT_v, Y_v.mT, alpha=-1)
-        M = torch.addmm(M, Y_u, YT_u.mT @ M, alpha=-1)
-        corner, top, left, C = _blocks(M, self.k_u, self.k_v)
-        nothing = NEGLIGIBLE * torch.finfo(M.dtype).eps * size
-        parts = {"Y_u": Y_u, "YT_u": YT_u, "Y_v": Y_v, "YT_v": YT_v, "M_hh": corner}
-        parts |= {"M_hf": top if top.norm() > nothing else None, "M_fh": left if left.norm() > nothing else None}
+        left, right = rotations = [rotation(basis) for basis in bases]
+        M = W.to(bases.V.dtype)
+        nothing = NEGLIGIBLE * torch.finfo(M.dtype).eps * M.norm()
+        parts = dict(zip(("M_hh", "M_fh", "M_hf", "C"), _inside(M, left, right), strict=True))
+        parts |= {name: None for name in ("M_fh", "M_hf") if parts[name].norm() <= nothing}
+        self._kinds = dict(zip("uv", map(type, rotations), strict=True))
+        for side, made in zip("uv", rotations, strict=True):
+            parts |= {f"{name}_{side}": part for name, part in made._asdict().items()}
+        self.C = nn.Parameter(parts.pop("C").to(W.dtype).contiguous())
         for name, part in parts.items():
             self.register_buffer(name, None if part is None else part.to(W.dtype, copy=True).contiguous())
-        self.C = nn.Parameter(C.to(W.dtype, copy=True).contiguous())
 
     def _matrix(self, device: torch.device, dtype: torch.dtype | None) -> torch.Tensor:
-        Y_u, YT_u, Y_v, YT_v = (part.to(device, dtype) for part in (self.Y_u, self.YT_u, self.Y_v, self.YT_v))
+        left, right = (self._rotation(side, device, dtype) for side in "uv")
         corner, C = self.M_hh.to(device, dtype), whole(self.C).to(device, dtype)
         top = C.new_zeros(self.k_u, C.shape[1]) if self.M_hf is None else self.M_hf.to(device, dtype)
-        left = C.new_zeros(C.shape[0], self.k_v) if self.M_fh is None else self.M_fh.to(device, dtype)
-        M = torch.cat([torch.cat([corner, top], 1), torch.cat([left, C], 1)])
-        M = torch.addmm(M, M @ Y_v, YT_v.mT, alpha=-1)
-        return torch.addmm(M, YT_u, Y_u.mT @ M, alpha=-1)
+        rest = C.new_zeros(C.shape[0], self.k_v) if self.M_fh is None else self.M_fh.to(device, dtype)
+        return left.out(right.out(corner, top).mT, right.out(rest, C).mT).mT
 
     def _apply_weight(self, x: torch.Tensor) -> torch.Tensor:
-        z = torch.addmm(x, x @ self.YT_v, self.Y_v.mT, alpha=-1)  # Q_Vᵀx
-        protected, free = z.split([self.k_v, self.n - self.k_v], dim=1)
+        protected, free = self._rotation("v").into(x)
         top, rest = linear(protected, self.M_hh), linear(free, self.C)
         if self.M_hf is not None:
             top = top + linear(free, self.M_hf)
         if self.M_fh is not None:
             rest = rest + linear(protected, self.M_fh)
-        z = torch.cat([top, rest], 1)
-        y = torch.addmm(z, z @ self.Y_u, self.YT_u.mT, alpha=-1)  # Q_U z
+        y = self._rotation("u").out(top, rest)
         return y if self.bias is None else y + self.bias.to(y.dtype)  # which autocast may have lowered
 
     def _load_from_state_dict(self, state_dict: dict[str, torch.Tensor], prefix: str, *args: object) -> None:
@@ -143,26 +123,30 @@ class Reflected(Constrained):
 
     def bases(self) -> Bases:
         """The first columns of Q_U and Q_V."""
-        return Bases(*(columns(double(Y), double(YT)) for Y, YT in ((self.Y_u, self.YT_u), (self.Y_v, self.YT_v))))
+        return Bases(*(self._exact(side).columns() for side in "uv"))
 
     def kept(self, bases: Bases) -> tuple[torch.Tensor, torch.Tensor]:
         """A and B, from the frozen blocks of M."""
-        Y_u, YT_u, Y_v, YT_v, corner = map(double, (self.Y_u, self.YT_u, self.Y_v, self.YT_v, self.M_hh))
+        left, right, corner = self._exact("u"), self._exact("v"), double(self.M_hh)
         top = corner.new_zeros(self.k_u, self.n - self.k_v) if self.M_hf is None else double(self.M_hf)
-        left = corner.new_zeros(self.m - self.k_u, self.k_v) if self.M_fh is None else double(self.M_fh)
-        A, B = torch.cat([corner, top], 1), torch.cat([corner, left])
-        return A - (A @ Y_v) @ YT_v.mT, B - YT_u @ (Y_u.mT @ B)
+        rest = corner.new_zeros(self.m - self.k_u, self.k_v) if self.M_fh is None else double(self.M_fh)
+        return right.out(corner, top), left.out(corner.mT, rest.mT).mT
 
     @torch.no_grad()
     def learn(self, W: torch.Tensor) -> None:
         """Take over the free block of W."""
-        Y_u, YT_u, Y_v, YT_v = (_to(part, W) for part in (self.Y_u, self.YT_u, self.Y_v, self.YT_v))
-        M = W - (W @ YT_v) @ Y_v.mT
-        M = M - Y_u @ (YT_u.mT @ M)
-        self.C.copy_(M[self.k_u :, self.k_v :])
+        left, right = (self._rotation(side, W.device, W.dtype) for side in "uv")
+        self.C.copy_(_inside(W, left, right)[-1])
+
+    def _rotation(self, side: str, device: torch.device | None = None, dtype: torch.dtype | None = None) -> Rotation:
+        kind = self._kinds[side]
+        return kind(*(getattr(self, f"{part}_{side}").to(device, dtype) for part in kind._fields))
+
+    def _exact(self, side: str) -> Rotation:
+        return self._rotation(side, exact_device(self._device), torch.float64)
 
 
-FORMS = {form.form: form for form in (Held, Reflected, Dense)}
+FORMS = {form.form: form for form in (Held, Rotated, Dense)}
 
 
 def cheapest(method: str, m: int, n: int, k_u: int, k_v: int) -> str:
@@ -171,11 +155,11 @@ def cheapest(method: str, m: int, n: int, k_u: int, k_v: int) -> str:
     "core" takes the form that multiplies less for a vector:
 
     - held: mn + nq + pq + mp, with p = m−k_u and q = n−k_v free directions;
-    - reflected: pq + 2mk_u + 2nk_v + k_uk_v.
+    - rotated: r_u + r_v + pq + k_uk_v, where a rotation takes 2nk multiplications, or k² + (n−k)².
 
-    For a square weight, n×n, these meet at k = 0.464 n, where held takes 3.2 n² numbers with AdamW (mn + mp +
-    nq, and C four times: itself, gradient, two averages); full fine-tuning takes 4 n². Below, reflected takes
-    4(n−k)² + 4nk + k², which is less than 4 n² as well.
+    For a square weight, n×n, these meet at k = 0.690 n, where held takes 2.0 n² numbers with AdamW (mn + mp +
+    nq, and C four times: itself, gradient, two averages); full fine-tuning takes 4 n². Below, rotated takes
+    3k² + 6(n−k)², or from k = 0.293 n down 4(n−k)² + 4nk + k², which is less than 4 n² as well.
 
     "auto" is "core": "dense" takes 4mn numbers and its bases, more than full fine-tuning for any k.
     """
@@ -183,12 +167,13 @@ def cheapest(method: str, m: int, n: int, k_u: int, k_v: int) -> str:
         return "dense"
     p, q = m - k_u, n - k_v
     held = m * n + n * q + p * q + m * p
-    reflected = p * q + 2 * m * k_u + 2 * n * k_v + k_u * k_v
-    return "held" if held < reflected else "reflected"
+    rotated = multiplications(m, k_u) + multiplications(n, k_v) + p * q + k_u * k_v
+    return "held" if held < rotated else "rotated"
 
 
-def _blocks(M: torch.Tensor, k_u: int, k_v: int) -> tuple[torch.Tensor, ...]:
-    return M[:k_u, :k_v], M[:k_u, k_v:], M[k_u:, :k_v], M[k_u:, k_v:]
+def _inside(W: torch.Tensor, left: Rotation, right: Rotation) -> list[torch.Tensor]:
+    """The blocks of M = Q_Uᵀ W Q_V: M_hh, M_fh, M_hf and C."""
+    return [block.mT for half in right.into(W) for block in left.into(half.mT)]
 
 
 def _to(tensor: torch.Tensor, like: torch.Tensor) -> torch.Tensor:

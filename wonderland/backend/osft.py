@@ -21,7 +21,7 @@ from tqdm import tqdm
 from wonderland.backend.calibration import activations, adaptive_keep
 from wonderland.backend.constrained import Bases, Constrained
 from wonderland.backend.keeping import Given, Keep, check_keep, given_bases, kept_rank, named_by, per_layer, rank
-from wonderland.backend.layers import FORMS, METHODS, Dense, Held, cheapest
+from wonderland.backend.layers import FORMS, METHODS, Dense, cheapest
 from wonderland.backend.plain import weight_matrix
 from wonderland.backend.saving import load, save
 from wonderland.backend.splitting import checksum, leading
@@ -43,7 +43,6 @@ def constrain(
     targets: Iterable[str] | None = None,
     method: str = "auto",
     train_bias: bool = False,
-    fold: bool = False,
     progress: bool | Progress = False,
     cache: str | os.PathLike[str] | None = None,
 ) -> nn.Module:
@@ -72,10 +71,6 @@ def constrain(
         "auto" is "core", which takes less memory; with thousands of vectors a step "dense" can be faster.
     train_bias
         Whether the biases of the chosen layers are trained; nothing protects what they add.
-    fold
-        Faster passes of many vectors for more memory: where "core" holds U⊥ and V⊥ and works in float32 or
-        float64, W′ is put together once a pass, and kept until its gradient is there: a sixth fewer
-        multiplications at k = n/2 with n vectors, a quarter with 4n, for mn more numbers a layer meanwhile.
     progress
         True shows a bar while the layers of a big model are split; or a function, called as
         ``progress(name, done, total)`` after each.
@@ -101,7 +96,6 @@ def constrain(
     """
     choice(method, "method", METHODS)
     flag(train_bias, "train_bias")
-    flag(fold, "fold")
     if not (isinstance(progress, bool) or callable(progress)):
         raise TypeError(f"progress = {shown(progress)} is not True, False or a function of (name, done, total).")
     if isinstance(basis, Mapping):
@@ -123,8 +117,6 @@ def constrain(
             held = Bases(split.U, split.V)
         form = FORMS[cheapest(method, *W.shape, held.U.shape[1], held.V.shape[1])]
         cores[layer] = form(layer, held, train_bias)
-        if isinstance(cores[layer], Held):
-            cores[layer].fold = fold
         cores[layer].base = checksum(layer.weight)
         cores[layer].basis = "given" if isinstance(basis, Mapping) else "weight"
         if callable(progress):

@@ -12,6 +12,8 @@ from wonderland.maths._check import choice, flag, integer, shown
 
 FORMAT = "wonderland-osft"
 VERSION = 2
+# A form that files of before 29 November 2026 name.
+EARLIER = ("reflected",)
 # Products aᵀW′b that tell one weight from another.
 PRODUCTS = 4
 
@@ -35,7 +37,7 @@ def told(metadata: Mapping[str, str] | None, path: Path) -> tuple[dict[str, dict
                 chosen = int(of[key], 16)
                 if chosen < 0 or chosen.bit_count() != of[k] or chosen.bit_length() > size:
                     raise ValueError(f"{key} names other than {of[k]} of {size}")
-            choice(of["form"], "form", tuple(FORMS))
+            choice(of["form"], "form", (*FORMS, *EARLIER))
             choice(of["basis"], "basis", ("weight", "given"))
             flag(of["bias"], "bias")
             of["base"] = str(of["base"])

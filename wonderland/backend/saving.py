@@ -22,7 +22,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from wonderland.backend.constrained import Bases, Constrained, double, whole
-from wonderland.backend.layers import FORMS
+from wonderland.backend.layers import FORMS, cheapest
 from wonderland.backend.plain import is_plain, weight_matrix, working
 from wonderland.backend.savefile import FORMAT, PRODUCTS, VERSION, checked, from_text, to_text, told
 from wonderland.backend.spans import Side, free_block, graph, pivots, side, with_free_block
@@ -193,7 +193,10 @@ def _loaded(name: str, plain: nn.Module, about: Mapping[str, Any], parts: Mappin
     old = double(W)
     left, right = _sides(W, about, parts, old.device)
     bases = Bases(*(Q.protected().to(W.device, working(W.dtype)) for Q in (left, right)))
-    layer = FORMS[about["form"]](plain, bases, about["bias"])
+    # What was learned does not depend on the form: of those of core, the one that is the cheapest now.
+    method = "dense" if about["form"] == "dense" else "core"
+    form = FORMS[cheapest(method, *W.shape, about["k_u"], about["k_v"])]
+    layer = form(plain, bases, about["bias"])
     layer.base, layer.basis = about["base"], about["basis"]
     layer.learn(with_free_block(old, parts["C"].to(old), left, right))
     if about["bias"]:

@@ -222,16 +222,33 @@ def buffers_osft_factored(in_features: int, out_features: int, k: int) -> int:
 def core_form(in_features: int, out_features: int, k: int) -> tuple[str, int]:
     """The form in which ``wonderland.backend`` holds an OSFT layer, and the multiplications it takes for a token.
 
-    "held" keeps P = W − U⊥C₀V⊥ᵀ and the bases U⊥ and V⊥; "reflected" keeps k Householder reflectors a side and the
-    k×k block of the protected directions. It takes the one that multiplies less.
+    "held" keeps P = W − U⊥C₀V⊥ᵀ and the bases U⊥ and V⊥; "rotated" keeps a rotation for each side (`core_rotation`)
+    and the k×k block of the protected directions. It takes the one that multiplies less.
 
     Takes and raises what `osft_factored` does.
     """
     m, n, k = _protected(in_features, out_features, k)
     p, q = m - k, n - k
     held = m * n + n * q + p * q + m * p
-    reflected = p * q + 2 * k * (m + n) + k**2
-    return ("held", held) if held < reflected else ("reflected", reflected)
+    rotated = core_rotation(m, k)[1] + core_rotation(n, k)[1] + p * q + k**2
+    return ("held", held) if held < rotated else ("rotated", rotated)
+
+
+def core_rotation(size: int, k: int) -> tuple[str, int]:
+    """How ``wonderland.backend`` holds a size×size rotation with k of its columns given, and what that multiplies.
+
+    "reflectors": k Householder reflectors, two factors size×k. "cosine-sine": two blocks, k×k and (size−k)×(size−k),
+    and angles between them.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If size is not an integer in 1…10¹², or k not one in 0…size.
+    """
+    size = integer(size, "size", 1, MAX_FEATURES)
+    k = integer(k, "k", 0, size)
+    reflectors, blocks = 2 * size * k, k**2 + (size - k) ** 2
+    return ("cosine-sine", blocks) if blocks < reflectors else ("reflectors", reflectors)
 
 
 def buffers_osft_core(in_features: int, out_features: int, k: int) -> int:
@@ -240,8 +257,14 @@ def buffers_osft_core(in_features: int, out_features: int, k: int) -> int:
     Takes and raises what `osft_factored` does.
     """
     m, n, k = _protected(in_features, out_features, k)
-    form, _ = core_form(n, m, k)
-    return m * n + m * (m - k) + n * (n - k) if form == "held" else 2 * k * (m + n) + k**2
+    if core_form(n, m, k)[0] == "held":
+        return m * n + m * (m - k) + n * (n - k)
+    rotations = 0
+    for size in (m, n):
+        kind, numbers = core_rotation(size, k)
+        angles = 2 * min(k, size - k) if kind == "cosine-sine" else 0  # their cosines and sines
+        rotations += numbers + angles
+    return rotations + k**2
 
 
 @lru_cache(maxsize=64)

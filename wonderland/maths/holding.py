@@ -225,7 +225,7 @@ def osft_mini_trainer(n: int, m: int, setting: Setting) -> Holding:
 
 
 def osft_core(n: int, m: int, setting: Setting) -> Holding:
-    """OSFT as ``wonderland.backend.osft`` holds it: the free block C of the weight itself, in one of two forms.
+    """OSFT as ``wonderland.backend.osft`` holds it: the free block C of the weight itself, in its cheapest form.
 
     Raises
     ------
@@ -240,7 +240,8 @@ def osft_core(n: int, m: int, setting: Setting) -> Holding:
         buffers=counting.buffers_osft_core(n, m, k),
         adapter=False,
         reads=False,
-        kept=n - k if form == "held" else n,
+        # The free coordinates of a token; reflectors give them and the protected ones in one piece.
+        kept=n if form == "rotated" and counting.core_rotation(n, k)[0] == "reflectors" else n - k,
         forward=multiplied,
         backward=multiplied + trained,
         setup=gram(n, m),
