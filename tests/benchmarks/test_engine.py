@@ -10,7 +10,8 @@ import torch
 from torch import nn
 
 from tests.peers import MiniTrainerOSFT, PeftOSF, plain
-from wonderland.backend.osft import constrain, leak, merge
+from wonderland.backend.constrained import Constrained
+from wonderland.backend.osft import constrain
 from wonderland.backend.splitting import leading
 
 STEPS, TOKENS = 100, 256  # after these the leak is measured
@@ -53,7 +54,7 @@ class Contender:
         if isinstance(self.layer, PeftOSF | MiniTrainerOSFT):
             now = self.layer.weight()
         else:
-            now = merge(self.layer)[0].weight.detach().double() if _constrained(self.layer) else self.layer[0].weight
+            now = self.layer[0].merged() if isinstance(self.layer[0], Constrained) else self.layer[0].weight
         change = (now.double() - W.double()).detach()
         return max((change @ V).norm().item(), (U.T @ change).norm().item()), change.norm().item()
 
@@ -104,13 +105,6 @@ def test_splitting(n: int, table: Callable[..., None]) -> None:
         layer = plain(W)
         made = _best(lambda k=k, layer=layer: constrain(nn.Sequential(layer), keep=k), 1)
         table(n, k, f"{whole:.2f}", f"{ours:.2f}", f"{whole / ours:.1f}", f"{made:.2f}")
-
-
-def _constrained(layer: nn.Module) -> bool:
-    try:
-        return bool(leak(layer))
-    except ValueError:
-        return False
 
 
 def _best(work: Callable[[], object], times: int) -> float:

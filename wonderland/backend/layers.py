@@ -92,7 +92,7 @@ class Rotated(Constrained):
         self._kinds = dict(zip("uv", map(type, rotations), strict=True))
         for side, made in zip("uv", rotations, strict=True):
             parts |= {f"{name}_{side}": part for name, part in made._asdict().items()}
-        self.C = nn.Parameter(parts.pop("C").to(W.dtype).contiguous())
+        self.C = nn.Parameter(parts.pop("C").to(W.dtype, copy=True).contiguous())
         for name, part in parts.items():
             self.register_buffer(name, None if part is None else part.to(W.dtype, copy=True).contiguous())
 
