@@ -68,7 +68,7 @@ def constrain(
     method
         "core": the free block C is the parameter, in the form that multiplies less. "dense": the weight is,
         and what an optimizer moved where it must not is undone before the next use; see :func:`restore`.
-        "auto" is "core", which takes less memory; with thousands of vectors a step "dense" can be faster.
+        "auto" is "core", which takes less memory and multiplies less.
     train_bias
         Whether the biases of the chosen layers are trained; nothing protects what they add.
     progress
