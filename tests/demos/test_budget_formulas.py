@@ -79,11 +79,17 @@ def test_one_unit_for_all_of_a_table_that_suits_its_largest():
 
 def test_set_up_follows_the_rule_beside_it():
     demo = Budget(targets="query and value")
-    for method, rule in (("osft-peft", "6·long·short² + 20·short³"), ("osft-core", "4·long·short² + 9·short³")):
+    # Both sides of q_proj are turned by cosines and sines, of v_proj its 1,024 outputs: 512 of 3,072 inputs are few.
+    k, few = 1536, 512
+    turned = [2 * (6 * 3072 * k**2 + 14 * k**3 + 3 * k**3), 6 * 1024 * few**2 + 14 * few**3 + 3 * few**3]
+    for method, rule, more in (
+        ("osft-peft", "6·long·short² + 20·short³", [0, 0]),
+        ("osft-core", "4·long·short² + 9·short³", turned),
+    ):
         told = formulas(demo.result, method, demo.result.rows[method])["set-up, flop"]
         assert rule in told
         a, b = (int(n) for n in re.findall(r"(\d+)·", rule))
-        q, v = (a * 3072 * short**2 + b * short**3 for short in (3072, 1024))
+        q, v = (a * 3072 * short**2 + b * short**3 + beside for short, beside in zip((3072, 1024), more, strict=True))
         assert told.startswith(f"28·{q:,} q_proj + 28·{v:,} v_proj:")
 
 

@@ -6,7 +6,7 @@ from wonderland.demos.amounts import exact
 from wonderland.demos.budget_marks import BudgetMeasure, Row
 from wonderland.demos.unseen import stays_open
 from wonderland.maths import counting
-from wonderland.maths.holding import gram
+from wonderland.maths.holding import svd
 from wonderland.maths.memory import held
 from wonderland.maths.passes import ADAPTER, BYTES, OPTIMIZERS, Kept, Layers, Work, summed
 
@@ -94,8 +94,12 @@ def _setup(layers: Layers) -> str:
     if not summed(layers, "setup"):
         return "none: nothing is taken apart"
     linear, one = layers[0]
-    by_gram = one.setup == gram(linear.in_features, linear.out_features)
-    rule = "4·long·short² + 9·short³ each, by the Gram matrix" if by_gram else "6·long·short² + 20·short³ each, an SVD"
+    rule = "6·long·short² + 20·short³ each, an SVD"
+    if one.setup != svd(linear.in_features, linear.out_features):
+        rule = (
+            "4·long·short² + 9·short³ each, by the Gram matrix, and 6·side·k² + 14·k³ + 3·(side − k)²·k for each side "
+            "that is turned by cosines and sines"
+        )
     return f"{_by_layer(layers, 'setup')}: {rule}"
 
 

@@ -244,7 +244,7 @@ def osft_core(n: int, m: int, setting: Setting) -> Holding:
         kept=n if form == "rotated" and counting.core_rotation(n, k)[0] == "reflectors" else n - k,
         forward=multiplied,
         backward=multiplied + trained,
-        setup=gram(n, m),
+        setup=gram(n, m) + (sum(turned(size, k) for size in (n, m)) if form == "rotated" else 0),
         saved=k * (m + n - 2 * k),
     )
 
@@ -276,6 +276,17 @@ def gram(n: int, m: int) -> int:
     """Operations of a decomposition by the Gram matrix: 4·long·short² for it and the other side, 9·short³ for eigh."""
     short, long = sorted((n, m))
     return 4 * long * short**2 + 9 * short**3
+
+
+def turned(size: int, k: int) -> int:
+    """Operations of finding a rotation of the core by cosines and sines: 6·size·k² + 14·k³ + 3·(size − k)²·k.
+
+    QR of the basis, eigenvectors of a k×k Gram matrix, and QR of both halves. None for one by reflectors, which costs
+    little beside the decomposition.
+    """
+    if counting.core_rotation(size, k)[0] == "reflectors":
+        return 0
+    return 6 * size * k**2 + 14 * k**3 + 3 * (size - k) ** 2 * k
 
 
 METHODS: dict[str, Callable[[int, int, Setting], Holding]] = {
