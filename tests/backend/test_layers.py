@@ -489,6 +489,62 @@ def test_blocks_that_are_zero_are_not_held():
     assert other.M_fh.shape == (6, 2)
 
 
+@pytest.mark.parametrize("scale", [1e-30, 1e-20, 1e25, 1e30])
+def test_blocks_of_very_small_and_very_large_weights_are_held(scale):
+    """Where squares of float32 numbers are zero or infinite."""
+    plain = linear(9, 8, torch.float32, bias=False)
+    plain.weight.data *= scale
+    layer = Rotated(plain, arbitrary(plain, 3, 2))
+    error = (layer.merged().double() - plain.weight.double()).norm()
+    assert error < 1e-5 * plain.weight.double().norm()
+
+
+def test_a_part_of_a_state_leaves_the_rest_as_it_was():
+    """The parameters alone, as adapters are often loaded; and a state that is refused."""
+    plain = linear(8, 6)
+    layer = Rotated(plain, arbitrary(plain, 0, 2))
+    before = layer.merged()
+    layer.load_state_dict({"C": layer.C.detach().clone()}, strict=False)
+    with pytest.raises(RuntimeError, match="Missing key"):
+        layer.load_state_dict(plain.state_dict())
+    assert torch.equal(layer.merged(), before)
+
+
+def test_a_state_is_taken_over_in_the_layers_own_type_and_size():
+    plain = linear(8, 6, torch.float32)
+    given_, own = Rotated(plain, arbitrary(plain, 3, 2)), Rotated(plain, singular(plain, 3)).bfloat16()
+    assert own.M_hf is None
+    with pytest.raises(RuntimeError, match="size mismatch"):
+        own.load_state_dict(given_.state_dict())
+    own = Rotated(plain, singular(plain, 2))
+    other = Rotated(plain, arbitrary(plain, 2, 2))
+    own.bfloat16().load_state_dict(other.state_dict())
+    assert own.M_hf.dtype == own.M_fh.dtype == torch.bfloat16
+    x = torch.randn(4, 6)
+    torch.testing.assert_close(own(x.bfloat16()).float(), other(x), rtol=0, atol=0.1)
+
+
+@forms
+def test_a_layer_is_made_in_full_precision_under_autocast(form):
+    plain = linear(12, 12, torch.float32)
+    with torch.autocast("cpu", torch.bfloat16):
+        layer = FORMS[form](plain, singular(plain, 5))
+    torch.testing.assert_close(layer.weight, plain.weight, rtol=0, atol=1e-6)
+
+
+@settings(max_examples=30, deadline=None)
+@given(m=st.integers(2, 40), n=st.integers(2, 40), data=st.data())
+def test_given_directions_take_what_multiplies_less_too(m, n, data):
+    k_u, k_v = data.draw(st.integers(1, m - 1)), data.draw(st.integers(1, n - 1))
+    plain = linear(m, n, torch.float32, bias=False)
+    bases = arbitrary(plain, k_u, k_v)
+    held, rotated = (
+        sum(part.numel() for part in form(plain, bases).state_dict().values() if part.ndim == 2)
+        for form in (Held, Rotated)
+    )
+    assert cheapest("core", m, n, k_u, k_v, given=True) == ("held" if held < rotated else "rotated")
+
+
 @settings(max_examples=30, deadline=None)
 @given(m=st.integers(2, 40), n=st.integers(2, 40), share=st.floats(0.01, 0.99))
 def test_the_core_forms_multiply_and_hold_what_their_rule_says(m, n, share):

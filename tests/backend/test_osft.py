@@ -610,3 +610,14 @@ def test_a_diverged_weight_is_refused_and_left_as_it_was(model, function, method
 def test_a_base_of_another_model_is_refused(model, base, message):
     with pytest.raises(ValueError, match=message):
         leak(constrain(model), base(model))
+
+
+@pytest.mark.parametrize("basis", ["weight", "given"])
+def test_constraining_under_autocast_changes_nothing(basis):
+    torch.manual_seed(4)
+    model = nn.Sequential(nn.Linear(40, 40))
+    given = {"0": torch.linalg.qr(torch.randn(40, 20)).Q} if basis == "given" else "weight"
+    base = copy.deepcopy(model)
+    with torch.autocast("cpu", torch.bfloat16):
+        constrain(model, 0.5, basis=given)
+    torch.testing.assert_close(model[0].weight, base[0].weight, rtol=0, atol=1e-6)

@@ -67,7 +67,8 @@ class Constrained(StandIn):
             self.bias = nn.Parameter(bias)
         else:
             self.register_buffer("bias", bias)
-        self._hold(W, Bases(*(basis.to(working(W.dtype)) for basis in bases)))
+        with torch.autocast(W.device.type, enabled=False):
+            self._hold(W, Bases(*(basis.to(working(W.dtype)) for basis in bases)))
         self.train(plain.training)
 
     @property

@@ -167,7 +167,8 @@ def _orthonormal(what: str, basis: torch.Tensor, size: int, W: torch.Tensor) -> 
         raise ValueError(f"{what} holds {basis.dtype} entries, or some are not finite: give finite real numbers.")
     basis = basis.detach().to(W.device, working(W.dtype))
     identity = torch.eye(basis.shape[1], dtype=basis.dtype, device=basis.device)
-    error = (basis.mT @ basis - identity).norm()
+    with torch.autocast(W.device.type, enabled=False):
+        error = (basis.mT @ basis - identity).norm()
     if error > ORTHONORMAL * identity.norm():
         raise ValueError(
             f"{what} has columns that are not orthonormal (off by {error:.2g}): take their torch.linalg.qr."

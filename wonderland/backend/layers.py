@@ -78,7 +78,7 @@ class Rotated(Constrained):
     the cosines and sines, with C among them.
 
     The blocks of M that join protected and free directions are zero, and left out, where the bases are
-    singular vectors of W; for other bases they are frozen.
+    singular vectors of W as nearly as its numbers tell; for other bases they are frozen.
     """
 
     form = "rotated"
@@ -86,9 +86,10 @@ class Rotated(Constrained):
     def _hold(self, W: torch.Tensor, bases: Bases) -> None:
         left, right = rotations = [rotation(basis) for basis in bases]
         M = W.to(bases.V.dtype)
-        nothing = NEGLIGIBLE * torch.finfo(M.dtype).eps * M.norm()
         parts = dict(zip(("M_hh", "M_fh", "M_hf", "C"), _inside(M, left, right), strict=True))
-        parts |= {name: None for name in ("M_fh", "M_hf") if parts[name].norm() <= nothing}
+        unit = M.abs().max().clamp_min(torch.finfo(M.dtype).tiny)  # so that no square is too small or too large
+        nothing = NEGLIGIBLE * torch.finfo(M.dtype).eps * (M / unit).norm()
+        parts |= {name: None for name in ("M_fh", "M_hf") if (parts[name] / unit).norm() <= nothing}
         self._kinds = dict(zip("uv", map(type, rotations), strict=True))
         for side, made in zip("uv", rotations, strict=True):
             parts |= {f"{name}_{side}": part for name, part in made._asdict().items()}
@@ -114,11 +115,13 @@ class Rotated(Constrained):
         return y if self.bias is None else y + self.bias.to(y.dtype)  # which autocast may have lowered
 
     def _load_from_state_dict(self, state_dict: dict[str, torch.Tensor], prefix: str, *args: object) -> None:
-        # What is negligible here may just not be where the state comes from.
-        for name in ("M_hf", "M_fh"):
-            part = state_dict.get(prefix + name)
-            if part is None or getattr(self, name) is None:
-                setattr(self, name, None if part is None else torch.empty_like(part, device=self._device))
+        # What is negligible here may just not be where the state comes from. A part of a state says nothing of it.
+        if prefix + "M_hh" in state_dict:
+            for name, shape in (("M_hf", (self.k_u, self.n - self.k_v)), ("M_fh", (self.m - self.k_u, self.k_v))):
+                if prefix + name not in state_dict:
+                    setattr(self, name, None)
+                elif getattr(self, name) is None:
+                    setattr(self, name, torch.empty(shape, device=self._device, dtype=self._dtype))
         super()._load_from_state_dict(state_dict, prefix, *args)
 
     def bases(self) -> Bases:
@@ -149,17 +152,21 @@ class Rotated(Constrained):
 FORMS = {form.form: form for form in (Held, Rotated, Dense)}
 
 
-def cheapest(method: str, m: int, n: int, k_u: int, k_v: int) -> str:
+def cheapest(method: str, m: int, n: int, k_u: int, k_v: int, given: bool = False) -> str:
     """Name of the form that a method takes for an m×n weight with k_u and k_v directions protected.
+
+    ``given`` says whether they are other than singular vectors of it.
 
     "core" takes the form that multiplies less for a vector:
 
     - held: mn + nq + pq + mp, with p = m−k_u and q = n−k_v free directions;
-    - rotated: r_u + r_v + pq + k_uk_v, where a rotation takes 2nk multiplications, or k² + (n−k)².
+    - rotated: r_u + r_v + pq + k_uk_v, where a rotation takes 2nk multiplications, or k² + (n−k)²; and for given
+      directions k_uq + pk_v.
 
     For a square weight, n×n, these meet at k = 0.690 n, where held takes 2.0 n² numbers with AdamW (mn + mp +
     nq, and C four times: itself, gradient, two averages); full fine-tuning takes 4 n². Below, rotated takes
-    3k² + 6(n−k)², or from k = 0.293 n down 4(n−k)² + 4nk + k², which is less than 4 n² as well.
+    3k² + 6(n−k)², or from k = 0.293 n down 4(n−k)² + 4nk + k², which is less than 4 n² as well. (With directions
+    given for the inputs alone it can be more where m < n.)
 
     "auto" is "core": "dense" takes 4mn numbers and its bases, more than full fine-tuning for any k.
     """
@@ -167,7 +174,8 @@ def cheapest(method: str, m: int, n: int, k_u: int, k_v: int) -> str:
         return "dense"
     p, q = m - k_u, n - k_v
     held = m * n + n * q + p * q + m * p
-    rotated = multiplications(m, k_u) + multiplications(n, k_v) + p * q + k_u * k_v
+    inside = m * n if given else p * q + k_u * k_v
+    rotated = multiplications(m, k_u) + multiplications(n, k_v) + inside
     return "held" if held < rotated else "rotated"
 
 

@@ -195,7 +195,7 @@ def _loaded(name: str, plain: nn.Module, about: Mapping[str, Any], parts: Mappin
     bases = Bases(*(Q.protected().to(W.device, working(W.dtype)) for Q in (left, right)))
     # What was learned does not depend on the form: of those of core, the one that is the cheapest now.
     method = "dense" if about["form"] == "dense" else "core"
-    form = FORMS[cheapest(method, *W.shape, about["k_u"], about["k_v"])]
+    form = FORMS[cheapest(method, *W.shape, about["k_u"], about["k_v"], about["basis"] == "given")]
     layer = form(plain, bases, about["bias"])
     layer.base, layer.basis = about["base"], about["basis"]
     layer.learn(with_free_block(old, parts["C"].to(old), left, right))
