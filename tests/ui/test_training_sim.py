@@ -226,7 +226,7 @@ def test_controls_answer_beside_themselves(reader: Reader) -> None:
     expect_line(reader, "kept curves", 0, first_task(recorded().of("gpm")))  # the last good picture
     reader.page.get_by_role("checkbox", name="frozen").check()
     expect_line(reader, "kept curves", 0, first_task(recorded().of("frozen")))
-    assert reader.page.get_by_role("alert").filter(has_text="Methods").count() == 0
+    reader.page.get_by_role("alert").filter(has_text="Methods").wait_for(state="hidden")
     reader.press("More controls")
     reader.nudge("Training steps a task", "ArrowRight")
     reader.page.get_by_text("320 steps a task, 50% protected, seeds 0–4: press Run the race").wait_for()
