@@ -43,7 +43,7 @@ def test_a_rule_moves_every_cut(reader: Reader) -> None:
     sigma = opened(reader)
     reader.choose("Choose k by", "number")
     reader.wait_for(lambda: reader.page.get_by_role("slider", name="k in every layer").is_visible(), "its slider")
-    assert not reader.page.get_by_role("slider", name="Share of energy to hold").is_visible()
+    reader.page.get_by_role("slider", name="Share of energy to hold").wait_for(state="hidden")
     reader.expect_column("cuts", "x0", [16 / 64, 16 / 128, 9 / 10])
     reader.nudge("k in every layer", "ArrowLeft", times=12)
     reader.expect_column("cuts", "x0", [4 / 64, 4 / 128, 4 / 10])
