@@ -18,7 +18,8 @@ from wonderland.backend.constrained import Bases, Constrained, double, exact_dev
 from wonderland.backend.dense import Dense
 from wonderland.backend.plain import working
 from wonderland.backend.reflectors import complement
-from wonderland.backend.rotations import Rotation, multiplications, rotation
+from wonderland.backend.rotations import Rotation, rotation
+from wonderland.maths.counting import core_rotation
 
 METHODS = ("auto", "core", "dense")
 # A block that is zero but for rounding is left out: below this many units of rounding of ‖W‖.
@@ -175,7 +176,7 @@ def cheapest(method: str, m: int, n: int, k_u: int, k_v: int, given: bool = Fals
     p, q = m - k_u, n - k_v
     held = m * n + n * q + p * q + m * p
     inside = m * n if given else p * q + k_u * k_v
-    rotated = multiplications(m, k_u) + multiplications(n, k_v) + inside
+    rotated = core_rotation(m, k_u)[1] + core_rotation(n, k_v)[1] + inside
     return "held" if held < rotated else "rotated"
 
 

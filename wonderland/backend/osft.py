@@ -115,8 +115,8 @@ def constrain(
         else:
             split = leading(W, ranks[name], cache)
             held = Bases(split.U, split.V)
-        ranks_here = held.U.shape[1], held.V.shape[1]
-        form = FORMS[cheapest(method, *W.shape, *ranks_here, given=isinstance(basis, Mapping))]
+        k_u, k_v = (directions.shape[1] for directions in held)
+        form = FORMS[cheapest(method, *W.shape, k_u, k_v, given=isinstance(basis, Mapping))]
         cores[layer] = form(layer, held, train_bias)
         cores[layer].base = checksum(layer.weight)
         cores[layer].basis = "given" if isinstance(basis, Mapping) else "weight"

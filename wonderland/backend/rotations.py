@@ -11,6 +11,7 @@ import torch
 from wonderland.backend.constrained import exact_device
 from wonderland.backend.cosines import cosine_sine
 from wonderland.backend.reflectors import columns, reflectors
+from wonderland.maths.counting import core_rotation
 
 Split = tuple[torch.Tensor, torch.Tensor]
 
@@ -75,22 +76,9 @@ Rotation = Reflectors | CosineSine
 
 def rotation(basis: torch.Tensor) -> Rotation:
     """The rotation for a basis (n×k) that multiplies less, in the basis's type."""
-    if _cosine_sine(*basis.shape) < _reflectors(*basis.shape):
+    if core_rotation(*basis.shape)[0] == "cosine-sine":
         return CosineSine(*(part.to(basis) for part in cosine_sine(basis.to(exact_device(basis.device)))))
     return Reflectors(*reflectors(basis))
-
-
-def multiplications(n: int, k: int) -> int:
-    """How many the matrices of that rotation take for a vector of n coordinates, k of them protected."""
-    return min(_cosine_sine(n, k), _reflectors(n, k))
-
-
-def _cosine_sine(n: int, k: int) -> int:
-    return k**2 + (n - k) ** 2
-
-
-def _reflectors(n: int, k: int) -> int:
-    return 2 * n * k
 
 
 def _turned(a: torch.Tensor, b: torch.Tensor, c: torch.Tensor, s: torch.Tensor, way: int) -> Split:

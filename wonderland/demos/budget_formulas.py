@@ -6,7 +6,6 @@ from wonderland.demos.amounts import exact
 from wonderland.demos.budget_marks import BudgetMeasure, Row
 from wonderland.demos.unseen import stays_open
 from wonderland.maths import counting
-from wonderland.maths.holding import svd
 from wonderland.maths.memory import held
 from wonderland.maths.passes import ADAPTER, BYTES, OPTIMIZERS, Kept, Layers, Work, summed
 
@@ -52,7 +51,7 @@ def formulas(result: BudgetMeasure, method: str, row: Row) -> dict[str, str]:
             else "none: its head is the task’s"
         )
     lines["to save"] = _saved(result, method, layers, trained)
-    lines["set-up, flop"] = _setup(layers)
+    lines["set-up, flop"] = _setup(method, layers)
     if cost.work:
         lines["a step, flop"] = _step(cost.work)
     return lines
@@ -90,12 +89,11 @@ def _saved(result: BudgetMeasure, method: str, layers: Layers, trained: str) -> 
     return f"{trained} × {ADAPTER} bytes"
 
 
-def _setup(layers: Layers) -> str:
+def _setup(method: str, layers: Layers) -> str:
     if not summed(layers, "setup"):
         return "none: nothing is taken apart"
-    linear, one = layers[0]
     rule = "6·long·short² + 20·short³ each, an SVD"
-    if one.setup != svd(linear.in_features, linear.out_features):
+    if method == "osft-core":
         rule = (
             "4·long·short² + 9·short³ each, by the Gram matrix, and 6·side·k² + 14·k³ + 3·(side − k)²·k for each side "
             "that is turned by cosines and sines"
