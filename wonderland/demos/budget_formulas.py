@@ -84,9 +84,10 @@ def _activations(kept: Kept) -> str:
 def _saved(result: BudgetMeasure, method: str, layers: Layers, trained: str) -> str:
     if method in ("full", "osft-mini"):
         return f"{exact(result.model.parameters)} × {BYTES[result.run.dtype]} bytes: the whole model"
+    own = ADAPTER if layers[0][1].adapter else BYTES[result.run.dtype]
     if extra := summed(layers, "saved"):
-        return f"({trained} + {exact(extra)} of bases) × {ADAPTER} bytes"
-    return f"{trained} × {ADAPTER} bytes"
+        return f"({trained} + {exact(extra)} of bases) × {own} bytes"
+    return f"{trained} × {own} bytes"
 
 
 def _setup(method: str, layers: Layers) -> str:

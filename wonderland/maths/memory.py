@@ -119,8 +119,8 @@ def cost_of(model: Model, method: str, layers: Layers, run: Run) -> Cost:
         each = ADAPTER if beside else size
         weights, adapters = (rest + own) * size, trained * each if beside else 0
         learned, buffers = trained * each, summed(layers, "buffers") * each + 8 * summed(layers, "indices")
-        # The engine writes float32 at least; mini_trainer the whole model.
-        saved = model.parameters * size if method == "osft-mini" else ADAPTER * (trained + summed(layers, "saved"))
+        # mini_trainer writes the whole model.
+        saved = model.parameters * size if method == "osft-mini" else each * (trained + summed(layers, "saved"))
     passes = None if model.body is None else kept(model.body, method, layers, run)
     activations, loss = (passes.activations, passes.loss) if passes else (0, 0)
     memory = Memory(weights, learned, OPTIMIZERS[run.optimizer] * learned, buffers, adapters, activations, loss)
